@@ -1,0 +1,4 @@
+"""The method itself, in PyTorch, NumPy and SciPy only.
+
+Colours, network, pointer, training loop, propagation and metrics.
+"""

@@ -1,0 +1,101 @@
+"""The colouriser: trunk, head and pointer put together, and its file on disk.
+
+Shape suffixes: B clips, T frames (references first, the target last), C channels, E embedding
+channels, H, W pixels, h, w cells.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from model.errors import UserError
+from model.head import Head
+from model.trunk import Trunk
+
+
+@dataclass(frozen=True)
+class ColorizerConfig:
+    """Shape of the network."""
+
+    width: int = 64
+    """Channels of the first stage; the trunk ends with four times as many (paper: 64, so 256)."""
+    embedding_channels: int = 64
+    """Channels of the embedding that the pointer compares."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.embedding_channels < 1:
+            raise UserError("width and embedding_channels must be at least 1")
+
+
+class Colorizer(nn.Module):
+    """Grey clips -> embeddings whose dot products say where each cell comes from."""
+
+    def __init__(self, config: ColorizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(config.width)
+        self.head = Head(self.trunk.channels, config.embedding_channels)
+
+    def features(self, grey_BTHW: Tensor) -> Tensor:
+        """Grey in [-1, 1] -> trunk features [B, T, C, h, w]; frames do not see each other here."""
+        flat = self.trunk(grey_BTHW.flatten(0, 1).unsqueeze(1))
+        return flat.unflatten(0, grey_BTHW.shape[:2])
+
+    def forward(self, grey_BTHW: Tensor) -> Tensor:
+        """Grey in [-1, 1] -> embeddings [B, T, E, h, w]; the frames of a clip see each other."""
+        embeddings: Tensor = self.head(self.features(grey_BTHW))
+        return embeddings
+
+
+def normalise_grey(grey: Tensor) -> Tensor:
+    """uint8 luma 0..255 -> float32 in [-1, 1] (the network's input), any shape."""
+    return grey.to(torch.float32) / 127.5 - 1.0
+
+
+def save_colorizer(colorizer: Colorizer, path: Path) -> None:
+    """Weights and configuration as one safetensors file (written beside, then renamed)."""
+    temporary = path.with_name(path.name + ".partial")
+    tensors = {k: v.detach().cpu().contiguous() for k, v in colorizer.state_dict().items()}
+    save_file(tensors, temporary, metadata={"colorizer": json.dumps(asdict(colorizer.config))})
+    temporary.replace(path)
+
+
+def load_colorizer(path: Path, device: str = "cpu") -> Colorizer:
+    """Read what `save_colorizer` wrote, in evaluation mode.
+
+    Raises `UserError` naming the file when it is missing, is not such a file, or holds weights of
+    another shape than its configuration says.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        colorizer = Colorizer(ColorizerConfig(**json.loads(metadata["colorizer"])))
+        tensors = load_file(path, device="cpu")
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a colouriser checkpoint ({error})") from error
+    load_weights(colorizer, tensors, path)
+    return colorizer.to(device).eval()
+
+
+def load_weights(colorizer: Colorizer, tensors: dict[str, Tensor], source: Path) -> None:
+    """Copy `tensors` into the network; `UserError` naming the first one that does not fit."""
+    expected = colorizer.state_dict()
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise UserError(f"{source}: weights for {name} are missing")
+        if tensors[name].shape != tensor.shape:
+            raise UserError(
+                f"{source}: {name} has shape {tuple(tensors[name].shape)}, "
+                f"the configuration asks for {tuple(tensor.shape)}"
+            )
+    extra = sorted(set(tensors) - set(expected))
+    if extra:
+        raise UserError(f"{source}: unknown weights {extra[0]}")
+    colorizer.load_state_dict(tensors)

@@ -1,0 +1,1 @@
+"""Training signals, one file each."""
