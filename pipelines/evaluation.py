@@ -1,0 +1,216 @@
+"""DAVIS-2017 semi-supervised scores of a folder of predicted masks against one of true masks.
+
+The metric itself, with the quirks of the official tool, is `model.metrics.davis`. Folders are
+paired by video id and frames by file stem; what only the prediction has is left alone.
+"""
+
+import math
+import multiprocessing
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from model.errors import UserError
+from model.metrics.davis import (
+    FrameScores,
+    ObjectScores,
+    Statistics,
+    Summary,
+    check_frame_count,
+    collect_objects,
+    object_count,
+    score_frame,
+    summarise,
+)
+from pipelines.labels.davis import read_mask
+from pipelines.labels.layout import mask_files
+
+# Starting a worker takes about as long as scoring this many frames of 854x480.
+FRAMES_PER_WORKER = 500
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """The true and the predicted mask file of one scored frame."""
+
+    stem: str
+    truth: Path
+    pred: Path
+
+
+@dataclass(frozen=True)
+class SequencePair:
+    """One sequence to score: the first truth frame, which names the objects, and scored frames."""
+
+    name: str
+    first_truth: Path
+    scored: tuple[FramePair, ...]
+
+
+@dataclass(frozen=True)
+class SequenceScores:
+    """Scores of one sequence: stems of the scored frames, and scores by object id."""
+
+    name: str
+    frames: tuple[str, ...]
+    objects: Mapping[int, ObjectScores]
+
+
+@dataclass(frozen=True)
+class MaskEvaluation:
+    """Scores of all sequences, in order of their names."""
+
+    sequences: tuple[SequenceScores, ...]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The global numbers."""
+        return summarise(
+            scores for sequence in self.sequences for scores in sequence.objects.values()
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers under the official names, ready for `json.dumps`; NaN becomes null."""
+        return {
+            "global": {name: _number(value) for name, value in global_numbers(self.summary)},
+            "per_object": {
+                f"{sequence.name}_{index}": {
+                    "J-Mean": _number(scores.j.mean),
+                    "F-Mean": _number(scores.f.mean),
+                }
+                for sequence in self.sequences
+                for index, scores in sequence.objects.items()
+            },
+            "per_frame": {
+                sequence.name: {
+                    str(index): {
+                        "frames": list(sequence.frames),
+                        "J": list(scores.j_by_frame),
+                        "F": list(scores.f_by_frame),
+                    }
+                    for index, scores in sequence.objects.items()
+                }
+                for sequence in self.sequences
+            },
+        }
+
+
+def global_numbers(summary: Summary) -> list[tuple[str, float]]:
+    """The seven columns of the official table, in its order and under its names."""
+
+    def columns(letter: str, numbers: Statistics) -> list[tuple[str, float]]:
+        return [
+            (f"{letter}-Mean", numbers.mean),
+            (f"{letter}-Recall", numbers.recall),
+            (f"{letter}-Decay", numbers.decay),
+        ]
+
+    return [("J&F-Mean", summary.jf_mean), *columns("J", summary.j), *columns("F", summary.f)]
+
+
+def evaluate_masks(
+    truth: Path,
+    pred: Path,
+    processes: int = os.cpu_count() or 1,
+    sequences: Sequence[str] | None = None,
+) -> MaskEvaluation:
+    """Score the masks below `pred` against those below `truth`, sequences in parallel.
+
+    Either folder has any layout of `pipelines.labels.layout`. The first and the last truth frame of
+    a sequence are not scored and need no prediction.
+
+    Args:
+        truth: folder of true masks; its file names say which frames are scored.
+        pred: folder of predicted masks.
+        processes: worker processes at most; small work is done in this process.
+        sequences: the sequences to score; all of `truth` if None.
+
+    Raises:
+        UserError: a folder has no masks; a sequence or a scored frame has no prediction; a
+            sequence has fewer than three frames or no object in its first; a file is damaged, of
+            another size, or holds an index above the number of objects.
+    """
+    if processes < 1:
+        raise UserError(f"processes must be at least 1, not {processes}")
+    pairs = pair_sequences(truth, pred, sequences)
+    frames = sum(len(pair.scored) for pair in pairs)
+    workers = min(processes, len(pairs), math.ceil(frames / FRAMES_PER_WORKER))
+    if workers == 1:
+        return MaskEvaluation(tuple(_score_sequence(pair) for pair in pairs))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        return MaskEvaluation(tuple(pool.map(_score_sequence, pairs)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def pair_sequences(
+    truth: Path, pred: Path, sequences: Sequence[str] | None = None
+) -> list[SequencePair]:
+    """The sequences to score, in order of their names, with the files of every scored frame.
+
+    Raises:
+        UserError: as `evaluate_masks`, as far as folder listings show it.
+    """
+    truth_files, pred_files = mask_files(truth), mask_files(pred)
+    names = sorted(truth_files if sequences is None else set(sequences))
+    if not names:
+        raise UserError("no sequence to score")
+    _refuse_missing(truth, (name for name in names if name not in truth_files), "sequence")
+    _refuse_missing(pred, (name for name in names if name not in pred_files), "sequence")
+    pairs = []
+    for name in names:
+        frames, predicted = truth_files[name], pred_files[name]
+        try:
+            check_frame_count(len(frames))
+        except UserError as error:
+            raise UserError(f"{truth}: sequence {name!r}: {error}") from error
+        stems = list(frames)
+        scored = stems[1:-1]
+        missing = (stem for stem in scored if stem not in predicted)
+        _refuse_missing(pred, missing, f"frame of sequence {name!r}:")
+        pairs.append(
+            SequencePair(
+                name=name,
+                first_truth=frames[stems[0]],
+                scored=tuple(FramePair(stem, frames[stem], predicted[stem]) for stem in scored),
+            )
+        )
+    return pairs
+
+
+def _refuse_missing(folder: Path, missing: Iterable[str], what: str) -> None:
+    names = list(missing)
+    if names:
+        more = f" (nor for {len(names) - 1} more)" if len(names) > 1 else ""
+        raise UserError(f"{folder}: no mask for {what} {names[0]!r}{more}")
+
+
+def _score_sequence(pair: SequencePair) -> SequenceScores:
+    first_HW = read_mask(pair.first_truth)
+    try:
+        count = object_count(first_HW)
+    except UserError as error:
+        raise UserError(f"{pair.first_truth}: {error}") from error
+    return SequenceScores(
+        name=pair.name,
+        frames=tuple(frame.stem for frame in pair.scored),
+        objects=collect_objects([_score_pair(frame, count) for frame in pair.scored]),
+    )
+
+
+def _score_pair(frame: FramePair, count: int) -> FrameScores:
+    truth_HW, pred_HW = read_mask(frame.truth), read_mask(frame.pred)
+    try:
+        return score_frame(truth_HW, pred_HW, count)
+    except UserError as error:
+        raise UserError(f"{frame.pred}: {error}") from error
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
