@@ -1,0 +1,100 @@
+"""The command line `huetrack`: command names, configuration files, exit codes.
+
+Commands are loaded when they are called, so that `--help` is quick. Each takes one dataclass of
+options and returns its exit status: 0, or 1 when too many items failed. Bad usage is one line and 2.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from cyclopts.config import Yaml
+
+from jobs.options import to_yaml
+from model.errors import UserError
+
+EPILOGUE = (
+    "Every command also takes --config FILE.yaml (the same keys as its flags) and --print-config."
+)
+COMMANDS = (
+    ("preprocess", "jobs.preprocess:preprocess_command", "Make a training set from videos."),
+    ("validate", "jobs.preprocess:validate_command", "Check every promise about a dataset."),
+    ("train", "jobs.train:train_command", "Train the colouriser on a dataset, with no labels."),
+    ("propagate", "jobs.propagate:propagate_command", "Carry first masks through videos."),
+    ("report", "jobs.report:report_command", "Write a page about a propagation."),
+    ("demo", "jobs.demo:demo_command", "All of it on small videos, in minutes."),
+)
+
+
+def build_app(called: str | None = None) -> App:
+    """All commands by name; the one that is called shows its own docstring as help."""
+    app = App(
+        name="huetrack",
+        version=version("huetrack"),
+        help="Learn to track from unlabelled video by colourising it, then carry labels through video.",
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",
+    )
+    for name, target, summary in COMMANDS:
+        app.command(target, name=name, help=None if name == called else summary)
+    evaluate = App(name="evaluate", help="Score predictions with the field's metrics.")
+    evaluate.command(
+        "jobs.evaluate:evaluate_masks_command", name="masks", help="DAVIS-2017 J and F of masks."
+    )
+    app.command(evaluate)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status."""
+    app = build_app(arguments[0] if arguments else None)
+    try:
+        arguments, config_file = _take_value(list(arguments), "--config")
+        if config_file is not None:
+            if not Path(config_file).is_file():
+                raise UserError(f"{config_file}: no such configuration file")
+            app.config = (
+                Yaml(config_file, must_exist=True, use_commands_as_keys=False, allow_unknown=False),
+            )
+        print_config = "--print-config" in arguments
+        arguments = [argument for argument in arguments if argument != "--print-config"]
+        command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        if print_config:
+            print("".join(to_yaml(options) for options in bound.arguments.values()), end="")
+            return 0
+        status: Any = command(*bound.args, **bound.kwargs)
+        return status if isinstance(status, int) else 0
+    except (CycloptsError, UserError) as error:
+        print(f"huetrack: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("huetrack: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def main() -> None:
+    """Entry point of the command `huetrack`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _take_value(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
+    """Remove `flag VALUE` or `flag=VALUE` from the arguments."""
+    for i, argument in enumerate(arguments):
+        if argument == flag:
+            if i + 1 == len(arguments):
+                raise UserError(f"{flag} needs a file")
+            return arguments[:i] + arguments[i + 2 :], arguments[i + 1]
+        if argument.startswith(f"{flag}="):
+            return arguments[:i] + arguments[i + 1 :], argument.removeprefix(f"{flag}=")
+    return arguments, None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Connecting to Ray: the cluster that this process belongs to, or a local one for its duration.
+
+`RAY_AUTH_MODE` must be set before Ray is imported for the first time, so this module sets it at
+import and imports Ray late.
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def available_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def connected_ray(workers: int) -> Iterator[None]:
+    """Ray for the body of the `with`.
+
+    Under `RAY_ADDRESS` (inside a Ray job, say) that cluster; else a local one with token
+    authentication, no dashboard, and one logical CPU a worker beside two for reading data, so that
+    a stage can never wait for a CPU that a worker holds.
+    """
+    import ray
+    from ray.data import DataContext
+
+    if ray.is_initialized():
+        yield
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=max(available_cpus(), workers + 2),
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.enable_rich_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        ray.shutdown()
