@@ -1,0 +1,280 @@
+"""The streaming engine on synthetic videos whose true masks are known."""
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.errors import UserError
+from model.propagation.engine import IdentityPropagator, Propagator
+from model.propagation.protocols import MatchingProtocol, get_protocol
+
+STRIDE = 8
+
+
+class ColourCodes:
+    """The colour at the centre of a cell as a code: equal colours match, others hardly do.
+
+    Random Fourier features of a narrow kernel stand in for a trained network.
+    """
+
+    stride_px = STRIDE
+
+    def __init__(self, temperature: float) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self._frequencies = torch.randn(128, 3, generator=generator) * 20
+        self._temperature = temperature
+        self.encoded: list[weakref.ref[Tensor]] = []
+        self.reference_counts: list[int] = []
+
+    def encode(self, frame_3HW: Tensor) -> Tensor:
+        assert frame_3HW.dtype == torch.uint8
+        centres = frame_3HW[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].float() / 255
+        phase = torch.einsum("fc,chw->fhw", self._frequencies, centres)
+        features = torch.nn.functional.normalize(torch.cat([phase.cos(), phase.sin()]), dim=0)
+        self.encoded.append(weakref.ref(features))
+        return features
+
+    def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
+        self.reference_counts.append(len(references))
+        return list(references), target / self._temperature
+
+    @property
+    def alive(self) -> int:
+        return sum(reference() is not None for reference in self.encoded)
+
+
+class FrameNumbers:
+    """One feature per frame, its grey level, and a record of what was matched with what."""
+
+    stride_px = STRIDE
+
+    def __init__(self) -> None:
+        self.matched: list[tuple[list[int], int]] = []
+
+    def encode(self, frame_3HW: Tensor) -> Tensor:
+        return frame_3HW[:1, ::STRIDE, ::STRIDE].float()
+
+    def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
+        numbers = [int(reference[0, 0, 0]) for reference in references]
+        self.matched.append((numbers, int(target[0, 0, 0])))
+        return list(references), target
+
+
+@dataclass(frozen=True)
+class Video:
+    frames: list[np.ndarray]
+    masks: list[np.ndarray]
+    known: list[np.ndarray]
+    """Pixels of the objects and of background that no object has covered yet: all of these were
+    in every frame before, so any context can match them."""
+
+
+def moving_blocks(
+    frames: int, grid: tuple[int, int], block_px: tuple[int, int], size_px: tuple[int, int]
+) -> Video:
+    """Two objects of differently coloured blocks cross a background of such blocks."""
+    rows, columns = grid
+    levels = np.arange(0, 256, 25)
+    palette = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    palette = np.random.default_rng(5).permutation(palette).astype(np.uint8)
+    background = palette[24 : 24 + rows * columns].reshape(rows, columns, 3)
+    sprites = {3: (2, 1, 1, 0), 200: (rows - 6, columns - 6, 0, -1)}  # id: y, x, dy, dx
+    colours = {3: palette[:12].reshape(4, 3, 3), 200: palette[12:24].reshape(4, 3, 3)}
+    video = Video([], [], [])
+    covered = np.zeros((rows, columns), dtype=bool)
+
+    def pixels(cells: np.ndarray) -> np.ndarray:
+        large = cells.repeat(block_px[0], axis=0).repeat(block_px[1], axis=1)
+        return np.ascontiguousarray(large[: size_px[0], : size_px[1]])
+
+    for time in range(frames):
+        scene, mask = background.copy(), np.zeros((rows, columns), dtype=np.uint8)
+        for label, (y, x, dy, dx) in sprites.items():
+            part = np.s_[y + dy * time : y + dy * time + 4, x + dx * time : x + dx * time + 3]
+            scene[part], mask[part] = colours[label], label
+        covered |= mask > 0
+        video.known.append(pixels((mask > 0) | ~covered))
+        video.frames.append(pixels(scene))
+        video.masks.append(pixels(mask))
+    return video
+
+
+CASES = {
+    "crw, whole cells": (get_protocol("crw"), (16, 20), (8, 8), (128, 160)),
+    "crw, padded": (get_protocol("crw"), (16, 20), (8, 8), (125, 153)),
+    "crw, three recent": (get_protocol("crw", ["recent_frames=3"]), (16, 20), (8, 8), (125, 153)),
+    "vidcolor": (get_protocol("vidcolor"), (32, 32), (8, 8), (256, 256)),
+    "vidcolor, squashed": (get_protocol("vidcolor"), (32, 32), (4, 16), (128, 512)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_labels_follow_the_objects(case: str) -> None:
+    protocol, grid, block_px, size_px = CASES[case]
+    video = moving_blocks(9, grid, block_px, size_px)
+    propagator = Propagator(ColourCodes(temperature=0.02), protocol)
+    propagator.start(video.frames[0], video.masks[0])
+    # Up-sampling rounds the corners of blocks, so compare at the centres of the cells.
+    centres = np.s_[block_px[0] // 2 :: block_px[0], block_px[1] // 2 :: block_px[1]]
+    for frame, truth, known in zip(video.frames[1:], video.masks[1:], video.known[1:], strict=True):
+        result = propagator.step(frame)
+        assert result.mask_HW.dtype == np.uint8
+        assert result.mask_HW.shape == size_px
+        wrong = (result.mask_HW != truth)[centres] & known[centres]
+        assert not wrong.any()
+        # The objects have left their first place, so a repeated first mask would be wrong.
+        assert (video.masks[0] != truth)[centres].any()
+
+
+def test_probabilities_are_distributions_over_the_ids_of_the_first_mask() -> None:
+    video = moving_blocks(3, (16, 20), (8, 8), (125, 153))
+    propagator = Propagator(ColourCodes(temperature=0.02), get_protocol("crw"))
+    propagator.start(video.frames[0], video.masks[0])
+    result = propagator.step(video.frames[1])
+    assert result.object_ids == (0, 3, 200)
+    assert result.probabilities_LHW.shape == (3, 16, 20)
+    torch.testing.assert_close(result.probabilities_LHW.sum(0), torch.ones(16, 20))
+
+
+def test_as_many_objects_as_ids_exist() -> None:
+    mask = np.zeros((128, 128), dtype=np.uint8)
+    mask[:] = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(8, axis=0).repeat(8, axis=1)
+    frame = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    frame = frame.repeat(8, axis=0).repeat(8, axis=1)
+    propagator = Propagator(ColourCodes(temperature=0.01), get_protocol("crw"))
+    propagator.start(frame, mask)
+    result = propagator.step(frame)
+    np.testing.assert_array_equal(result.mask_HW[4::8, 4::8], mask[4::8, 4::8])
+
+
+def test_memory_does_not_grow_with_the_video() -> None:
+    encoder = ColourCodes(temperature=0.05)
+    protocol = get_protocol("crw", ["recent_frames=4"])
+    propagator = Propagator(encoder, protocol)
+    rng = np.random.default_rng(0)
+    mask = np.zeros((24, 24), dtype=np.uint8)
+    mask[8:16, 8:16] = 1
+    propagator.start(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8), mask)
+    alive = []
+    for _ in range(200):
+        propagator.step(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
+        alive.append(encoder.alive)
+    assert alive[:4] == [2, 3, 4, 5]
+    assert set(alive[4:]) == {5}
+    assert set(encoder.reference_counts[4:]) == {5}
+    assert len(encoder.encoded) == 201  # every frame is encoded once
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        (get_protocol("vidcolor"), [[0], [0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]),
+        (
+            get_protocol("crw", ["recent_frames=2"]),
+            [[0], [0, 1], [0, 1, 2], [0, 2, 3], [0, 3, 4]],
+        ),
+    ],
+)
+def test_context_is_given_oldest_first(
+    protocol: MatchingProtocol, expected: list[list[int]]
+) -> None:
+    encoder = FrameNumbers()
+    propagator = Propagator(encoder, protocol)
+    mask = np.ones((16, 16), dtype=np.uint8)
+    propagator.start(np.zeros((16, 16, 3), dtype=np.uint8), mask)
+    for number in range(1, 6):
+        propagator.step(np.full((16, 16, 3), number, dtype=np.uint8))
+    assert encoder.matched == [(numbers, t + 1) for t, numbers in enumerate(expected)]
+
+
+def test_soft_labels_are_carried_on() -> None:
+    """A context of equal features averages what it holds; a hard mask would not stay at 0.25."""
+    protocol = get_protocol("vidcolor", ["frame_size_px=none", "recent_frames=1"])
+    propagator = Propagator(FrameNumbers(), protocol)
+    mask = np.zeros((16, 16), dtype=np.uint8)
+    mask[:8, :8] = 9
+    frame = np.zeros((16, 16, 3), dtype=np.uint8)
+    propagator.start(frame, mask)
+    for _ in range(3):
+        result = propagator.step(frame)
+        torch.testing.assert_close(result.probabilities_LHW[1], torch.full((2, 2), 0.25))
+
+
+def test_start_forgets_the_video_before() -> None:
+    first, second = (moving_blocks(4, (16, 20), (8, 8), size) for size in [(128, 160), (120, 150)])
+    used = Propagator(ColourCodes(temperature=0.02), get_protocol("crw"))
+    used.start(first.frames[0], first.masks[0])
+    used.step(first.frames[1])
+    fresh = Propagator(ColourCodes(temperature=0.02), get_protocol("crw"))
+    for propagator in (used, fresh):
+        propagator.start(second.frames[0], (second.masks[0] == 3).astype(np.uint8) * 11)
+    for frame in second.frames[1:]:
+        one, other = used.step(frame), fresh.step(frame)
+        assert one.object_ids == (0, 11)
+        np.testing.assert_array_equal(one.mask_HW, other.mask_HW)
+
+
+def test_identity_repeats_the_first_mask() -> None:
+    video = moving_blocks(3, (16, 20), (8, 8), (125, 153))
+    identity = IdentityPropagator()
+    identity.start(video.frames[0], video.masks[0])
+    result = identity.step(video.frames[1])
+    result.mask_HW[:] = 0  # what a caller does with a result does not reach the next one
+    result = identity.step(video.frames[2])
+    np.testing.assert_array_equal(result.mask_HW, video.masks[0])
+    assert result.object_ids == (0, 3, 200)
+    assert result.probabilities_LHW.shape == (3, 16, 20)
+
+
+def build(kind: str) -> Propagator | IdentityPropagator:
+    if kind == "identity":
+        return IdentityPropagator()
+    return Propagator(ColourCodes(temperature=0.05), get_protocol(kind))
+
+
+@pytest.mark.parametrize("kind", ["crw", "vidcolor", "identity"])
+def test_bad_input_is_named(kind: str) -> None:
+    propagator = build(kind)
+    frame = np.zeros((20, 30, 3), dtype=np.uint8)
+    mask = np.ones((20, 30), dtype=np.uint8)
+    with pytest.raises(RuntimeError, match=r"start\(\)"):
+        propagator.step(frame)
+    with pytest.raises(UserError, match="no object"):
+        propagator.start(frame, np.zeros_like(mask))
+    with pytest.raises(UserError, match=r"mask is 30x19 px .*, its frame 30x20 px"):
+        propagator.start(frame, mask[:19])
+    with pytest.raises(UserError, match="one uint8 id per pixel"):
+        propagator.start(frame, mask.astype(np.int64))
+    with pytest.raises(UserError, match="one uint8 id per pixel"):
+        propagator.start(frame, frame)
+    with pytest.raises(UserError, match="expected uint8 RGB"):
+        propagator.start(frame[..., 0], mask)
+    propagator.start(frame, mask)
+    propagator.step(frame)
+    with pytest.raises(UserError, match=r"frame 2 is 31x20 px .*, the first frame 30x20 px"):
+        propagator.step(np.zeros((20, 31, 3), dtype=np.uint8))
+    with pytest.raises(UserError, match="frame 2 has shape"):
+        propagator.step(frame.astype(np.float32))
+    assert propagator.step(frame).mask_HW.shape == (20, 30)
+
+
+def test_squash_that_does_not_fit_the_encoder() -> None:
+    protocol = get_protocol("vidcolor", ["frame_size_px=100x100"])
+    frame, mask = np.zeros((20, 30, 3), dtype=np.uint8), np.ones((20, 30), dtype=np.uint8)
+    with pytest.raises(UserError, match="frame_size_px=100x100 is not a multiple"):
+        Propagator(ColourCodes(temperature=0.05), protocol).start(frame, mask)
+
+
+def test_encoder_with_another_grid_is_refused() -> None:
+    class Halved(ColourCodes):
+        def encode(self, frame_3HW: Tensor) -> Tensor:
+            return super().encode(frame_3HW)[:, ::2, ::2]
+
+    frame, mask = np.zeros((32, 32, 3), dtype=np.uint8), np.ones((32, 32), dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"the encoder gave \(2, 2\) cells"):
+        Propagator(Halved(temperature=0.05), get_protocol("crw")).start(frame, mask)

@@ -1,0 +1,103 @@
+"""Named protocols, their overrides and what bad ones get."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from model.errors import UserError
+from model.propagation.protocols import PROTOCOLS, get_protocol
+
+
+def test_vidcolor_is_the_papers_inference() -> None:
+    assert get_protocol("vidcolor").describe() == {
+        "name": "vidcolor",
+        "feature": "embedding",
+        "normalise": False,
+        "temperature": 0.5,
+        "frame_size_px": [256, 256],
+        "anchor_first": False,
+        "recent_frames": 3,
+        "top_k": None,
+        "radius_cells": None,
+        "window_on_anchor": False,
+        "label_resize": "nearest",
+    }
+
+
+def test_crw_is_the_released_evaluation() -> None:
+    assert get_protocol("crw").describe() == {
+        "name": "crw",
+        "feature": "trunk",
+        "normalise": True,
+        "temperature": 0.05,
+        "frame_size_px": None,
+        "anchor_first": True,
+        "recent_frames": 20,
+        "top_k": 10,
+        "radius_cells": 12.0,
+        "window_on_anchor": False,
+        "label_resize": "bilinear",
+    }
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_description_survives_json(name: str) -> None:
+    described = get_protocol(name).describe()
+    assert described["name"] == name
+    assert json.loads(json.dumps(described)) == described
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "value"),
+    [
+        ("top_k=15", "top_k", 15),
+        ("top_k=none", "top_k", None),
+        (" radius_cells = 7.5 ", "radius_cells", 7.5),
+        ("normalise=False", "normalise", False),
+        ("frame_size_px=256x448", "frame_size_px", (256, 448)),
+        ("label_resize=nearest", "label_resize", "nearest"),
+        ("recent_frames=0", "recent_frames", 0),
+    ],
+)
+def test_override_is_typed(setting: str, key: str, value: object) -> None:
+    changed = get_protocol("crw", [setting])
+    assert getattr(changed, key) == value
+    assert type(getattr(changed, key)) is type(value)
+    assert replace(changed, name="crw", **{key: getattr(PROTOCOLS["crw"], key)}) == PROTOCOLS["crw"]
+
+
+def test_changed_settings_show_in_the_name() -> None:
+    changed = get_protocol("crw", ["frame_size_px=64x96", "top_k=5", "temperature=0.07"])
+    assert changed.name == "crw(temperature=0.07, frame_size_px=64x96, top_k=5)"
+    assert get_protocol("crw", ["radius_cells=none"]).name == "crw(radius_cells=none)"
+    assert get_protocol("crw", ["top_k=10"]) is PROTOCOLS["crw"]
+    assert get_protocol("crw", ["top_k=4", "top_k=10"]).name == "crw"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("CRW", None, r"unknown protocol 'CRW'; there are: vidcolor, crw"),
+        ("crw", "topk=3", r"unknown protocol setting 'topk'; there are: feature, .*label_resize"),
+        ("crw", "name=mine", r"unknown protocol setting 'name'"),
+        ("crw", "top_k", r"'top_k' is not of the form key=value"),
+        ("crw", "top_k=ten", r"top_k=ten: expected a whole number or none"),
+        ("crw", "top_k=2.5", r"top_k=2.5: expected a whole number or none"),
+        ("crw", "recent_frames=none", r"recent_frames=none: expected a whole number$"),
+        ("crw", "normalise=1", r"normalise=1: expected true or false"),
+        ("crw", "feature=rgb", r"feature=rgb: expected embedding or trunk"),
+        ("crw", "frame_size_px=256", r"frame_size_px=256: expected HEIGHTxWIDTH or none"),
+        ("crw", "frame_size_px=0x8", r"frame_size_px: \(0, 8\) is too small"),
+        ("crw", "top_k=0", r"top_k: 0 is below 1"),
+        ("crw", "temperature=0", r"temperature: 0.0 is not a positive number"),
+        ("crw", "temperature=nan", r"temperature: nan is not a positive number"),
+        ("crw", "radius_cells=-1", r"radius_cells: -1.0 is not a positive number"),
+        ("crw", "recent_frames=-1", r"recent_frames: -1 leaves no frame"),
+        ("vidcolor", "recent_frames=0", r"recent_frames: 0 leaves no frame"),
+    ],
+)
+def test_bad_choice_names_what_would_fit(name: str, setting: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        get_protocol(name, [] if setting is None else [setting])
+    assert "\n" not in str(error.value)
