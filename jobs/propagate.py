@@ -1,0 +1,93 @@
+"""`huetrack propagate`."""
+
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from jobs.cluster import available_cpus, connected_ray
+from jobs.console import ProgressDisplay, print_facts
+from model.errors import UserError
+from model.propagation.protocols import get_protocol
+from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
+from pipelines.models import parse_model
+
+
+@dataclass(frozen=True)
+class PropagateOptions:
+    """Options of `huetrack propagate`."""
+
+    archive: Path
+    """Folder of videos, or of frame folders (VIDEO/frames/*.jpg, DAVIS's JPEGImages/480p/VIDEO)."""
+    _: KW_ONLY
+    labels: Path
+    """Folder with the mask of each video's first frame (VIDEO/masks/*.png, masks/VIDEO/*.png,
+    DAVIS's Annotations/480p/VIDEO). Later masks are not looked at."""
+    out: Path
+    """Output folder: masks/, overlays/, errors.parquet, summary.json."""
+    model: str
+    """A run folder or .safetensors file, `untrained`, either with `+lab` for colours joined; `lab`
+    (colours alone) or `identity` (the first mask repeated)."""
+    protocol: Literal["vidcolor", "crw"] = "crw"
+    """How labels are carried: `vidcolor` (the paper's) or `crw` (first frame + last 20, top-10)."""
+    set: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """Change a setting of the protocol: --set top_k=15."""
+    workers: int = field(default_factory=available_cpus)
+    """Videos labelled at the same time."""
+    overlays: bool = True
+    """Also write overlays/VIDEO.mp4."""
+    overwrite: bool = False
+    """Remove an earlier propagation in the folder."""
+    max_error_rate: float = 0.1
+    """Share of failed videos above which the exit status is 1."""
+    untrained_width: int = 64
+    """Width of the network that `untrained` makes."""
+    seed: int = 0
+    """Weights of the network that `untrained` makes."""
+
+
+def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")]) -> int:
+    """Carry each video's first mask through all its frames.
+
+    A rerun of the same command labels only the videos that are still missing.
+
+    Example: huetrack propagate videos --labels masks --model runs/first --protocol crw --out out
+    """
+    summary = run_propagation(options)
+    print_facts(
+        f"Propagation {options.out}",
+        {
+            "model": options.model,
+            "protocol": summary.config["protocol"]["name"],
+            "videos": f"{summary.videos} ({summary.videos_failed} failed)",
+            "made now": f"{summary.videos_made} videos, {summary.frames_made} frames "
+            f"({summary.frames_per_s:.1f} frames/s)",
+            "masks": options.out / "masks",
+            "failed videos": options.out / "errors.parquet",
+        },
+    )
+    return 1 if summary.error_rate > options.max_error_rate else 0
+
+
+def run_propagation(options: PropagateOptions) -> ArchiveSummary:
+    """The command without its closing summary. Raises `UserError`."""
+    if options.workers < 1:
+        raise UserError("--workers must be at least 1")
+    config = ArchiveConfig(
+        model=parse_model(
+            options.model, untrained_width=options.untrained_width, seed=options.seed
+        ),
+        protocol=get_protocol(options.protocol, options.set),
+        overlays=options.overlays,
+    )
+    with connected_ray(options.workers), ProgressDisplay() as progress:
+        return propagate_archive(
+            options.archive,
+            options.labels,
+            options.out,
+            config,
+            workers=options.workers,
+            overwrite=options.overwrite,
+            progress=progress,
+        )

@@ -1,0 +1,129 @@
+"""The videos of an archive, frame by frame at their full rate: video files or folders of pictures."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from model.errors import UserError
+from pipelines.corpus import VIDEO_SUFFIXES
+from pipelines.video import read_frames
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+DEFAULT_FPS_HZ = 24.0
+"""Assumed for folders of pictures, which carry no rate."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """One video of an archive."""
+
+    video_id: str
+    path: Path
+    """A video file, or a folder of pictures."""
+    bytes: int
+
+    @property
+    def is_file(self) -> bool:
+        return self.path.is_file()
+
+    def frames(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Frame name and uint8 RGB [H, W, 3], in order.
+
+        Pictures are named by their stem, frames of a file by their index: 00000, 00001, ... Raises
+        `UserError` naming a file that cannot be read.
+        """
+        if self.is_file:
+            for index, (_, frame) in enumerate(read_frames(self.path)):
+                yield f"{index:05d}", frame
+            return
+        for picture in pictures_in(self.path):
+            image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+            if image is None:
+                raise UserError(f"{picture}: not a readable picture")
+            yield picture.stem, np.ascontiguousarray(image[..., ::-1])
+
+    def first_frame(self) -> tuple[str, tuple[int, int]]:
+        """Name and (height, width) in px of the first frame, without reading the rest."""
+        if self.is_file:
+            name, frame = next(self.frames(), ("", np.zeros((0, 0, 3), np.uint8)))
+            if not name:
+                raise UserError(f"{self.path}: holds no frame")
+            return name, (frame.shape[0], frame.shape[1])
+        first = pictures_in(self.path)[0]
+        try:
+            with Image.open(first) as image:
+                return first.stem, (image.height, image.width)
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{first}: not a readable picture") from error
+
+    def fps_hz(self) -> float:
+        """Mean frame rate; `DEFAULT_FPS_HZ` for folders of pictures."""
+        if not self.is_file:
+            return DEFAULT_FPS_HZ
+        with av.open(str(self.path)) as container:
+            rate = container.streams.video[0].average_rate
+        return float(rate) if rate else DEFAULT_FPS_HZ
+
+
+def find_footage(archive: Path) -> list[Footage]:
+    """Videos of an archive, sorted by id.
+
+    Understood: video files in the folder, and folders of pictures as VIDEO/frames/*.jpg,
+    JPEGImages[/480p|/Full-Resolution]/VIDEO/*.jpg (DAVIS) or VIDEO/*.jpg. The id is the folder's name
+    or the file's name without its suffix. Raises `UserError` when there is none or an id is there
+    twice.
+    """
+    if not archive.is_dir():
+        raise UserError(f"{archive}: no such folder")
+    found = [
+        Footage(file.stem, file, file.stat().st_size)
+        for file in sorted(archive.iterdir())
+        if file.is_file() and file.suffix.lower() in VIDEO_SUFFIXES
+    ]
+    for folder in _picture_folders(archive):
+        pictures = pictures_in(folder)
+        name = folder.parent.name if folder.name == "frames" else folder.name
+        found.append(Footage(name, folder, sum(p.stat().st_size for p in pictures)))
+    if not found:
+        raise UserError(f"{archive}: holds neither videos nor folders of pictures")
+    by_id: dict[str, Footage] = {}
+    for footage in found:
+        other = by_id.setdefault(footage.video_id, footage)
+        if other is not footage:
+            raise UserError(f"{archive}: {other.path.name} and {footage.path.name} share an id")
+    return [by_id[name] for name in sorted(by_id)]
+
+
+def _picture_folders(archive: Path) -> list[Path]:
+    davis = archive / "JPEGImages"
+    roots = [davis / "480p", davis / "Full-Resolution", davis, archive]
+    for root in roots:
+        if not root.is_dir():
+            continue
+        children = [child for child in sorted(root.iterdir()) if child.is_dir()]
+        folders = [c / "frames" if (c / "frames").is_dir() else c for c in children]
+        filled = [folder for folder in folders if pictures_in(folder)]
+        if filled:
+            return filled
+    return []
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Pictures of a folder in the order of the numbers in their names (img2 before img10)."""
+    found = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
+    ]
+    return sorted(found, key=_natural_order)
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", path.stem)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

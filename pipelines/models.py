@@ -1,0 +1,87 @@
+"""`--model`: from a name to what propagates with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.colorizer import Colorizer, ColorizerConfig, load_colorizer
+from model.errors import UserError
+from model.propagation.encoders import ColorizerEncoder, JoinedEncoder, LabEncoder
+from model.propagation.engine import Encoder, IdentityPropagator, Propagator
+from model.propagation.protocols import MatchingProtocol
+from pipelines.run_folder import weights_of
+
+JOINED_SUFFIX = "+lab"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What `--model` names, resolved and checked; small enough to send to every worker."""
+
+    kind: str
+    """identity, lab, untrained or trained."""
+    joined: bool
+    """Whether Lab colours are joined to the features."""
+    weights: Path | None
+    untrained: ColorizerConfig
+    """Shape of the untrained network."""
+    seed: int
+    """Weights of the untrained network."""
+
+    def describe(self) -> dict[str, Any]:
+        """For `summary.json`."""
+        record: dict[str, Any] = {"kind": self.kind + (JOINED_SUFFIX if self.joined else "")}
+        if self.weights is not None:
+            record["weights"] = str(self.weights)
+        if self.kind == "untrained":
+            record |= {"width": self.untrained.width, "seed": self.seed}
+        return record
+
+
+def parse_model(name: str, *, untrained_width: int, seed: int) -> ModelSpec:
+    """`identity`, `lab`, `untrained`, a run folder, a .safetensors file; the latter three `+lab`.
+
+    Raises `UserError` for anything else, and for a checkpoint that cannot be loaded.
+    """
+    joined = name.endswith(JOINED_SUFFIX)
+    base = name.removesuffix(JOINED_SUFFIX)
+    shape = ColorizerConfig(width=untrained_width)
+    if base in ("identity", "lab") and joined:
+        raise UserError(f"--model {name}: there is nothing to join Lab to")
+    if base in ("identity", "lab", "untrained"):
+        return ModelSpec(base, joined, None, shape, seed)
+    path = Path(base)
+    if not path.exists():
+        raise UserError(
+            f"--model {name}: neither identity, lab nor untrained, and no such run or file"
+        )
+    weights = weights_of(path).resolve()
+    load_colorizer(weights)
+    return ModelSpec("trained", joined, weights, shape, seed)
+
+
+def build_propagator(
+    spec: ModelSpec, protocol: MatchingProtocol, device: str
+) -> Propagator | IdentityPropagator:
+    """The propagator of one worker."""
+    if spec.kind == "identity":
+        return IdentityPropagator()
+    return Propagator(build_encoder(spec, protocol, device), protocol, device)
+
+
+def build_encoder(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> Encoder:
+    """The encoder that a spec names, `identity` excepted."""
+    if spec.kind == "lab":
+        return LabEncoder()
+    if spec.weights is not None:
+        colorizer = load_colorizer(spec.weights, device)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            colorizer = Colorizer(spec.untrained).to(device).eval()
+    encoder = ColorizerEncoder(colorizer, protocol)
+    if not spec.joined:
+        return encoder
+    return JoinedEncoder(encoder, colorizer.trunk.channels, LabEncoder())

@@ -1,0 +1,116 @@
+"""Pictures for people: masks over frames, recoloured video, embeddings as colours."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from model.color import area_mean, lab_to_rgb, nearest_centroid, one_hot, rgb_to_lab
+from model.colorizer import Colorizer, normalise_grey
+from model.pointer import copy_through_pointer
+from model.propagation.encoders import luma
+from pipelines.labels.davis import davis_palette
+
+_REFERENCES = 3
+
+
+def overlay(frame_HW3: np.ndarray, mask_HW: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """Frame with each object tinted in its palette colour and outlined."""
+    colours = davis_palette()[mask_HW]
+    tinted = cv2.addWeighted(frame_HW3, 1 - opacity, colours, opacity, 0)
+    picture = np.where((mask_HW > 0)[..., None], tinted, frame_HW3)
+    inner = cv2.erode(mask_HW, np.ones((3, 3), np.uint8))
+    outline = (mask_HW != inner) | (mask_HW != cv2.dilate(mask_HW, np.ones((3, 3), np.uint8)))
+    picture[outline & (mask_HW > 0)] = colours[outline & (mask_HW > 0)]
+    return picture
+
+
+def _squashed(frames: Iterable[np.ndarray], side_px: int, most_frames: int) -> list[torch.Tensor]:
+    """The first frames of a video as uint8 RGB [3, S, S]."""
+    resized = (
+        cv2.resize(frame, (side_px, side_px), interpolation=cv2.INTER_AREA)
+        for frame in islice(frames, most_frames)
+    )
+    return [torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1) for frame in resized]
+
+
+@torch.inference_mode()
+def recoloured(
+    frames: Iterable[np.ndarray],
+    colorizer: Colorizer,
+    centroids_K2: np.ndarray,
+    *,
+    side_px: int = 256,
+    most_frames: int = 96,
+) -> Iterator[np.ndarray]:
+    """True frames beside recoloured ones, uint8 RGB [S, 2 S, 3].
+
+    The first frame gives its colour codes; every later one gets its own through the pointer from the
+    last three *recoloured* frames, so errors accumulate as they do for labels. The lightness is the
+    true one.
+    """
+    shown = _squashed(frames, side_px, most_frames)
+    centroids = torch.from_numpy(centroids_K2)
+    cells = (side_px // 8, side_px // 8)
+    grey = [normalise_grey(luma(frame)) for frame in shown]
+    codes: list[torch.Tensor] = []
+    for index, frame in enumerate(shown):
+        lab = rgb_to_lab(frame)
+        if index == 0:
+            ids = nearest_centroid(area_mean(lab, cells)[1:], centroids)
+            codes.append(one_hot(ids, len(centroids)))
+            yield torch.cat((frame, frame), dim=2).permute(1, 2, 0).numpy()
+            continue
+        references = [max(0, index - back) for back in range(_REFERENCES, 0, -1)]
+        window = torch.stack([grey[i] for i in [*references, index]])
+        embeddings = colorizer(window[None])
+        values = torch.stack([codes[i] for i in references])[None]
+        mixture = copy_through_pointer(embeddings[:, :-1], embeddings[:, -1], values)
+        codes.append(mixture[0])
+        ab = torch.einsum("khw,kc->chw", mixture[0], centroids)
+        smooth = F.interpolate(ab[None], size=(side_px, side_px), mode="bilinear")[0]
+        picture = lab_to_rgb(torch.cat((lab[:1], smooth)))
+        yield torch.cat((frame, picture), dim=2).permute(1, 2, 0).numpy()
+
+
+@torch.inference_mode()
+def embedding_sheet(
+    frames: Iterable[np.ndarray], colorizer: Colorizer, *, side_px: int = 256, columns: int = 6
+) -> np.ndarray:
+    """Frames of a video above their embeddings as colours, uint8 RGB [2 S, columns * S, 3].
+
+    The three first principal components over all shown cells become red, green and blue, scaled
+    jointly, so that equal embeddings have equal colours in all frames (Vondrick et al. 2018,
+    figure of the embeddings).
+    """
+    first = _squashed(frames, side_px, 4 * columns)
+    chosen = first[:: max(1, len(first) // columns)][:columns]
+    clip = torch.stack([normalise_grey(luma(frame)) for frame in chosen])
+    windows = [clip[[max(0, i - 3), max(0, i - 2), max(0, i - 1), i]] for i in range(len(clip))]
+    embedding_TEhw = torch.stack([colorizer(window[None])[0, -1] for window in windows])
+    colours = principal_colours(embedding_TEhw)
+    large = F.interpolate(colours.float(), size=(side_px, side_px), mode="nearest").to(torch.uint8)
+    rows = [torch.cat(list(images), dim=2) for images in (chosen, large.unbind())]
+    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
+
+
+def principal_colours(features_TChw: torch.Tensor) -> torch.Tensor:
+    """First three principal components of all cells as uint8 RGB [T, 3, h, w].
+
+    Each is scaled from its 1st to its 99th percentile over all frames together.
+    """
+    frames, channels, height, width = features_TChw.shape
+    cells = features_TChw.permute(0, 2, 3, 1).reshape(-1, channels)
+    centred = cells - cells.mean(dim=0)
+    # The sign of a component is arbitrary: make its largest weight positive.
+    _, _, components = torch.linalg.svd(centred, full_matrices=False)
+    components = components[:3]
+    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+    scores = centred @ (components * largest.sign()).T
+    low, high = scores.quantile(torch.tensor([0.01, 0.99]), dim=0)
+    scaled = ((scores - low) / (high - low).clamp_min(1e-6)).clamp(0, 1) * 255
+    image = scaled.reshape(frames, height, width, 3).permute(0, 3, 1, 2)
+    return image.round().to(torch.uint8)

@@ -1,0 +1,75 @@
+"""Films and pictures as `data:` URIs, checked to be what every browser shows."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from PIL import Image
+
+from model.errors import UserError
+
+
+@dataclass(frozen=True)
+class EmbeddedFilm:
+    """An MP4 file as a URI; `frames` is the number of its pictures."""
+
+    uri: str
+    width_px: int
+    height_px: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class EmbeddedPicture:
+    """A PNG file as a URI."""
+
+    uri: str
+    width_px: int
+    height_px: int
+
+
+def embed_film(path: Path) -> EmbeddedFilm:
+    """The film in a URI.
+
+    Raises `UserError` naming the file if it cannot be read or is not H.264 in MP4.
+    """
+    content = _content(path)
+    try:
+        with av.open(io.BytesIO(content), format="mp4") as container:
+            if not container.streams.video:
+                raise UserError(f"{path}: no video stream")
+            stream = container.streams.video[0]
+            codec = stream.codec_context.name
+            film = EmbeddedFilm(
+                _uri("video/mp4", content), stream.width, stream.height, stream.frames
+            )
+    except (av.error.FFmpegError, OSError) as error:
+        raise UserError(f"{path}: not a readable MP4 file: {error.strerror}") from error
+    if codec != "h264":
+        raise UserError(f"{path}: {codec} video; browsers play H.264 everywhere")
+    return film
+
+
+def embed_picture(path: Path) -> EmbeddedPicture:
+    """The picture in a URI. Raises `UserError` naming the file if it is not a readable PNG."""
+    content = _content(path)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            width_px, height_px = image.size
+            image.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable PNG file") from error
+    return EmbeddedPicture(_uri("image/png", content), width_px, height_px)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

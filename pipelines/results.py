@@ -1,0 +1,142 @@
+"""From output folders to the records of the report page."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from model.colorizer import load_colorizer
+from model.errors import UserError
+from pipelines.codebook import load_codebook
+from pipelines.evaluation import MaskEvaluation, evaluate_masks, global_numbers
+from pipelines.footage import Footage, find_footage
+from pipelines.pictures import embedding_sheet, recoloured
+from pipelines.report.records import Film, PropagatedVideo, Report, TableRow
+from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, read_history, weights_of
+from pipelines.storage import read_json
+from pipelines.video import write_h264
+
+
+def propagation_of(out: Path) -> dict[str, Any]:
+    """`summary.json` of a finished propagation. Raises `UserError`."""
+    summary: dict[str, Any] = read_json(out / "summary.json")
+    if "fingerprint" not in summary or "protocol" not in summary.get("config", {}):
+        raise UserError(f"{out}: holds no finished propagation")
+    return summary
+
+
+def labelled_videos(out: Path) -> list[str]:
+    """Ids of the videos that a propagation labelled."""
+    masks = out / "masks"
+    if not masks.is_dir():
+        raise UserError(f"{out}: holds no masks")
+    return sorted(p.name for p in masks.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def table_row(out: Path, evaluation: MaskEvaluation) -> TableRow:
+    """A propagation's line in the table of baselines."""
+    config = propagation_of(out)["config"]
+    return TableRow(
+        model=config["model"]["kind"],
+        protocol=config["protocol"]["name"],
+        numbers=dict(global_numbers(evaluation.summary)),
+    )
+
+
+def propagated_videos(
+    out: Path, footage: Iterable[Footage], evaluation: MaskEvaluation | None
+) -> tuple[PropagatedVideo, ...]:
+    """Videos that have an overlay, with J of every frame where it is known."""
+    scores = evaluation.to_json()["per_frame"] if evaluation else {}
+    rates = {item.video_id: item for item in footage}
+    found: list[PropagatedVideo] = []
+    for video_id in labelled_videos(out):
+        film = out / "overlays" / f"{video_id}.mp4"
+        if not film.is_file():
+            continue
+        objects: dict[str, Any] = scores.get(video_id, {})
+        frames = next((tuple(o["frames"]) for o in objects.values()), ())
+        stems = sorted(p.stem for p in (out / "masks" / video_id).glob("*.png"))
+        item = rates.get(video_id)
+        found.append(
+            PropagatedVideo(
+                video_id=video_id,
+                overlay=film,
+                fps_hz=item.fps_hz() if item else 24.0,
+                frames=frames,
+                first_scored_index=stems.index(frames[0]) if frames else 0,
+                j_by_object={name: tuple(o["J"]) for name, o in objects.items()},
+            )
+        )
+    return tuple(found)
+
+
+def pictures_of_run(
+    run: Path, footage: Sequence[Footage], folder: Path, most_videos: int
+) -> tuple[tuple[Film, ...], tuple[Film, ...]]:
+    """Recoloured films and embedding sheets of some videos, written into `folder`."""
+    colorizer = load_colorizer(weights_of(run))
+    centroids = load_codebook(run / CODEBOOK_FILE).centroids_K2
+    films: list[Film] = []
+    sheets: list[Film] = []
+    for index, item in enumerate(footage[:most_videos]):
+        film = folder / f"recoloured-{index}.mp4"
+        pictures = recoloured((frame for _, frame in item.frames()), colorizer, centroids)
+        write_h264(film, pictures, item.fps_hz())
+        films.append(
+            Film(f"{item.video_id}: true colours, and recoloured from the first frame", film)
+        )
+        sheet = folder / f"embeddings-{index}.png"
+        Image.fromarray(embedding_sheet((frame for _, frame in item.frames()), colorizer)).save(
+            sheet
+        )
+        sheets.append(
+            Film(f"{item.video_id}: frames, and their embeddings as three colours", sheet)
+        )
+    return tuple(films), tuple(sheets)
+
+
+def collect_report(
+    out: Path,
+    *,
+    archive: Path | None,
+    truth: Path | None,
+    run: Path | None,
+    compare: Sequence[Path],
+    most_pictures: int,
+    folder: Path,
+) -> Report:
+    """Everything that the page shows about a propagation. Films are written into `folder`.
+
+    Raises `UserError` for folders that hold no propagation, truth or run.
+    """
+    summary = propagation_of(out)
+    where = archive if archive is not None else Path(summary["archive"])
+    videos = labelled_videos(out)
+    footage = [item for item in find_footage(where) if item.video_id in set(videos)]
+    evaluation = evaluate_masks(truth, out, sequences=videos) if truth is not None else None
+    rows: list[TableRow] = []
+    if truth is not None and evaluation is not None:
+        others = [(other, evaluate_masks(truth, other, sequences=videos)) for other in compare]
+        rows = [table_row(folder_, scores) for folder_, scores in [*others, (out, evaluation)]]
+    films: tuple[Film, ...] = ()
+    sheets: tuple[Film, ...] = ()
+    config: dict[str, Any] = {"propagation": summary["config"]}
+    history: tuple[dict[str, Any], ...] = ()
+    if run is not None:
+        films, sheets = pictures_of_run(run, footage, folder, most_pictures)
+        history = tuple(read_history(run))
+        config["training"] = yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))
+    model, protocol = summary["config"]["model"]["kind"], summary["config"]["protocol"]["name"]
+    return Report(
+        title=f"Labels carried through {len(videos)} videos",
+        subtitle=f"model {model}, protocol {protocol}",
+        rows=tuple(rows),
+        videos=propagated_videos(out, footage, evaluation),
+        recoloured=films,
+        pictures=sheets,
+        history=history,
+        config=config,
+    )
