@@ -1,0 +1,241 @@
+"""The commands one after the other, as a user types them, on small real H.264 files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+
+from pipelines.labels.davis import read_mask, write_mask
+from pipelines.scene_layout import SceneConfig
+from pipelines.synthetic import write_annotated, write_corpus
+
+SCENE = SceneConfig(height_px=96, width_px=128, duration_s=1.4)
+SMALL = [
+    *("--model.width", "4", "--model.embedding-channels", "8"),
+    *("--batches.batch-size", "4", "--batches.resolution-px", "64"),
+]
+
+
+def huetrack(*arguments, expect=0, **environment):
+    """Run a command line in its own process; returns its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout if expect == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a corpus, annotated held-out videos, a dataset and a trained run."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_corpus(folder / "corpus", 10, seed=0, scene=SCENE)
+    (folder / "corpus" / "_broken.mp4").write_bytes(b"this is no video")
+    write_annotated(folder / "held-out", 2, seed=0, scene=SCENE)
+    huetrack(
+        "preprocess", folder / "corpus", "--out", folder / "dataset",
+        "--shards.videos-per-shard", 4, "--corpus.val-share", 0.2, "--max-error-rate", 0.2,
+    )  # fmt: skip
+    huetrack(
+        "train", folder / "dataset", "--run", folder / "run", *SMALL,
+        "--fit.steps", 12, "--fit.log-every", 4, "--fit.validate-every", 6,
+        "--fit.checkpoint-every", 6,
+    )  # fmt: skip
+    return folder
+
+
+def test_the_dataset_is_sound_and_names_the_bad_video(place):
+    assert "sound (11 videos, 20 clips in 3 shards, 1 failed videos)" in huetrack(
+        "validate", place / "dataset"
+    )
+    errors = pd.read_parquet(place / "dataset" / "errors.parquet")
+    assert errors["video_id"].tolist() == ["_broken"]
+    assert errors["kind"].tolist() == ["unreadable"]
+
+
+def test_the_run_holds_what_is_promised(place):
+    run = place / "run"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"] == {"width": 4, "embedding_channels": 8}
+    assert (run / "codebook.json").read_bytes() == (place / "dataset/codebook.json").read_bytes()
+    checkpoints = sorted(run.glob("checkpoint_*/checkpoint.pt"))
+    state = torch.load(checkpoints[-1], weights_only=True)
+    assert state["step"] == 12
+    records = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if r["kind"] == "train"] == [4, 8, 12]
+    assert [r["step"] for r in records if r["kind"] == "validation"] == [6, 12]
+
+
+def test_mlflow_has_one_run_with_everything(place):
+    client = MlflowClient(f"sqlite:///{place / 'run' / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "huetrack"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["fit.steps"] == "12"
+    wanted = {"train/loss", "train/accuracy", "train/images_per_s", "train/learning_rate"}
+    assert wanted | {"validation/accuracy"} <= run.data.metrics.keys()
+    summary = json.loads((place / "dataset" / "summary.json").read_text())
+    assert [i.dataset.digest for i in run.inputs.dataset_inputs] == [summary["manifest"]]
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "codebook.json", "model.safetensors"} <= names
+
+
+@pytest.mark.parametrize("protocol", ["vidcolor", "crw"])
+def test_masks_are_propagated_scored_and_reported(place, tmp_path, protocol):
+    held_out = place / "held-out"
+    outs = {}
+    for name, model in [("identity", "identity"), ("joined", f"{place / 'run'}+lab")]:
+        outs[name] = tmp_path / name
+        huetrack(
+            "propagate", held_out / "videos", "--labels", held_out, "--model", model,
+            "--protocol", protocol, "--out", outs[name],
+        )  # fmt: skip
+    for video in ("scene-00000", "scene-00001"):
+        truth = sorted((held_out / "masks" / video).glob("*.png"))
+        written = sorted((outs["joined"] / "masks" / video).glob("*.png"))
+        assert [p.name for p in written] == [p.name for p in truth]
+        assert written[0].read_bytes() == truth[0].read_bytes()
+        ids = set(np.unique(read_mask(truth[0])))
+        assert all(set(np.unique(read_mask(p))) <= ids for p in written)
+        assert (outs["joined"] / "overlays" / f"{video}.mp4").stat().st_size > 1000
+    scores = tmp_path / "scores.json"
+    huetrack("evaluate", "masks", "--truth", held_out, "--pred", outs["joined"], "--json", scores)
+    numbers = json.loads(scores.read_text())
+    assert 0.2 < numbers["global"]["J&F-Mean"] <= 1
+    huetrack(
+        "report", outs["joined"], "--truth", held_out, "--run", place / "run",
+        "--compare", outs["identity"], "--pictures", 1,
+    )  # fmt: skip
+    page = (outs["joined"] / "report" / "index.html").read_text()
+    assert "scene-00001" in page
+    assert f"{numbers['global']['J&F-Mean']:.3f}" in page
+
+
+def test_a_rerun_of_a_propagation_labels_only_what_is_missing(place, tmp_path):
+    held_out = place / "held-out"
+    command = (
+        "propagate", held_out / "videos", "--labels", held_out, "--model", "lab",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    huetrack(*command)
+    masks = tmp_path / "out" / "masks"
+    before = {p: p.read_bytes() for p in masks.rglob("*.png")}
+    kept = (masks / "scene-00000" / "00003.png").stat().st_mtime_ns
+    for file in (masks / "scene-00001").iterdir():
+        file.unlink()
+    (masks / "scene-00001").rmdir()
+    huetrack(*command)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["videos_made"] == 1
+    assert {p: p.read_bytes() for p in masks.rglob("*.png")} == before
+    assert (masks / "scene-00000" / "00003.png").stat().st_mtime_ns == kept
+    message = huetrack(*command, "--protocol", "vidcolor", expect=2)
+    assert "made with another protocol" in message
+
+
+def test_a_mask_of_another_size_is_named(place, tmp_path):
+    mask = read_mask(place / "held-out" / "masks" / "scene-00000" / "00000.png")
+    write_mask(tmp_path / "labels" / "masks" / "scene-00000" / "00000.png", mask[:-8])
+    message = huetrack(
+        "propagate", place / "held-out" / "videos", "--labels", tmp_path / "labels",
+        "--model", "lab", "--out", tmp_path / "out", expect=2,
+    )  # fmt: skip
+    assert len(message.strip().splitlines()) == 1
+    assert "00000.png: 128x88 px, its frame in" in message
+
+
+def start_training(place, run, *more):
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jobs.cli", "train", str(place / "dataset"), "--run", str(run)),
+            *(*SMALL, "--fit.steps", "60", "--fit.log-every", "1", "--fit.validate-every", "30"),
+            *("--fit.checkpoint-every", "5", *more),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def history_of(run: Path):
+    path = run / "history.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def wait_for(condition, seconds=200):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.2)
+
+
+def test_a_killed_training_resumes_and_repeats_no_record(place, tmp_path):
+    run = tmp_path / "run"
+    training = start_training(place, run)
+    wait_for(lambda: len(history_of(run)) >= 12 or training.poll() is not None)
+    assert training.poll() is None, training.stderr.read()[-3000:]
+    os.killpg(training.pid, signal.SIGKILL)
+    training.wait()
+    assert not (run / "model.safetensors").exists()
+    before = [r["step"] for r in history_of(run) if r["kind"] == "train"]
+    assert before[-1] < 60
+    again = start_training(place, run, "--resume")
+    _, errors = again.communicate(timeout=280)
+    assert again.returncode == 0, errors[-3000:]
+    steps = [r["step"] for r in history_of(run) if r["kind"] == "train"]
+    assert steps == list(range(1, 61))
+    assert (run / "model.safetensors").exists()
+    wider = huetrack(
+        "train", place / "dataset", "--run", run, "--resume", "--model.width", 8, expect=2
+    )
+    assert "has another model" in wider
+    assert len(wider.strip().splitlines()) == 1
+
+
+def test_a_killed_worker_is_replaced_and_training_finishes(place, tmp_path):
+    import psutil
+
+    run = tmp_path / "run"
+    training = start_training(place, run, "--workers", "2")
+    wait_for(lambda: len(history_of(run)) >= 8 or training.poll() is not None)
+    assert training.poll() is None, training.stderr.read()[-3000:]
+    workers = [
+        process
+        for process in psutil.Process(training.pid).children(recursive=True)
+        if "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+    assert len(workers) == 2
+    workers[1].send_signal(signal.SIGKILL)
+    _, errors = training.communicate(timeout=290)
+    assert training.returncode == 0, errors[-3000:]
+    steps = [r["step"] for r in history_of(run) if r["kind"] == "train"]
+    assert steps == list(range(1, 61))
+
+
+def test_validation_videos_are_not_trained_on(place):
+    manifest = pq.read_table(place / "dataset" / "manifest.parquet").to_pandas()
+    assert set(manifest["split"]) == {"train", "val"}
+    history = [r for r in history_of(place / "run") if r["kind"] == "validation"]
+    held_out = set(manifest.query("split == 'val'")["video_id"])
+    clips = pd.concat(
+        pd.read_parquet(p, columns=["video_id"])
+        for p in (place / "dataset" / "clips").glob("*.parquet")
+    )
+    assert history[-1]["clips"] == clips["video_id"].isin(held_out).sum()
