@@ -83,4 +83,6 @@ def test_colour_codes_follow_skimage_lab():
     ab = rgb2lab(image).reshape(4, 8, 6, 8, 3).mean(axis=(1, 3))[..., 1:]
     distance = ((ab[:, :, None] - centroids) ** 2).sum(-1)
     ours = colour_codes(chw(image), torch.from_numpy(centroids), (4, 6)).numpy()
-    assert (np.take_along_axis(distance, ours[..., None], -1)[..., 0] < distance.min(-1) + 0.1).all()
+    assert (
+        np.take_along_axis(distance, ours[..., None], -1)[..., 0] < distance.min(-1) + 0.1
+    ).all()

@@ -32,7 +32,9 @@ def test_the_papers_shapes():
     assert DILATIONS == (1, 2, 4, 8, 16)
 
 
-@pytest.mark.parametrize(("size", "cells"), [((64, 64), (8, 8)), ((72, 40), (9, 5)), ((60, 61), (8, 8))])
+@pytest.mark.parametrize(
+    ("size", "cells"), [((64, 64), (8, 8)), ((72, 40), (9, 5)), ((60, 61), (8, 8))]
+)
 def test_output_stride_is_eight_for_any_size(colorizer, size, cells):
     assert colorizer(torch.zeros(1, 4, *size)).shape == (1, 4, 8, *cells)
 

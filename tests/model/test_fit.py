@@ -36,7 +36,12 @@ class Recorder:
 
 def make_fitter(seed=0, **settings):
     torch.manual_seed(seed)
-    defaults = {"precision": "float32", "log_every": 5, "validate_every": 20, "checkpoint_every": 20}
+    defaults = {
+        "precision": "float32",
+        "log_every": 5,
+        "validate_every": 20,
+        "checkpoint_every": 20,
+    }
     config = FitConfig(**(defaults | settings))
     return Fitter(Colorization(Colorizer(ColorizerConfig(4, 16))), config, torch.device("cpu"))
 
@@ -94,7 +99,9 @@ def test_a_state_that_was_saved_and_loaded_goes_on_as_if_nothing_had_happened(tm
     for batch in batches[4:]:
         second.train_step(batch)
     for ours, theirs in zip(
-        second.objective.state_dict().values(), straight.objective.state_dict().values(), strict=True
+        second.objective.state_dict().values(),
+        straight.objective.state_dict().values(),
+        strict=True,
     ):
         assert torch.equal(ours, theirs)
 

@@ -25,7 +25,9 @@ def by_loops(refs, target, values, temperature):
     for b in range(clips):
         for y in range(height):
             for x in range(width):
-                logits = [refs[b, r, :, i, j] @ target[b, :, y, x] / temperature for r, i, j in cells]
+                logits = [
+                    refs[b, r, :, i, j] @ target[b, :, y, x] / temperature for r, i, j in cells
+                ]
                 weights = np.exp(np.array(logits) - max(logits))
                 weights /= weights.sum()
                 for weight, (r, i, j) in zip(weights, cells, strict=True):
