@@ -19,6 +19,7 @@ class ProgressDisplay:
         self._bars: Progress | None = None
         self._tasks: dict[str, int] = {}
         self._last_s: dict[str, float] = {}
+        self._last_line = ""
         if self._console.is_terminal:
             self._bars = Progress(
                 TextColumn("{task.description:>12}"),
@@ -55,9 +56,11 @@ class ProgressDisplay:
     def _line(self, stage: str, done: int, total: int, remark: str) -> None:
         now_s = time.monotonic()
         due = now_s - self._last_s.get(stage, -PLAIN_EVERY_S) >= PLAIN_EVERY_S
-        if due or done == total:
+        line = f"{stage}: {done}/{total} {remark}".rstrip()
+        if line != self._last_line and (due or done == total):
             self._last_s[stage] = now_s
-            print(f"{stage}: {done}/{total} {remark}".rstrip(), file=sys.stderr, flush=True)
+            self._last_line = line
+            print(line, file=sys.stderr, flush=True)
 
 
 def print_facts(title: str, facts: dict[str, object]) -> None:

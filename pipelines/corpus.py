@@ -99,7 +99,11 @@ def build_manifest(sources: Sequence[str], config: CorpusConfig) -> list[Video]:
     found = [item for source in sources for item in _expand(source)]
     by_path: dict[Path, _Found] = {}
     for item in found:
-        by_path.setdefault(item.path.resolve(), item)
+        by_path.setdefault(item.path.absolute(), item)
+    for item in by_path.values():
+        shown = str(item.path).encode(errors="backslashreplace").decode()
+        if shown != str(item.path):
+            raise UserError(f"{shown}: the name is not UTF-8")
     videos = [_video(name, item, config) for name, item in _unique_names(by_path.values())]
     return sorted(videos, key=lambda video: video.video_id)
 
@@ -169,7 +173,7 @@ def _from_list(path: Path) -> list[_Found]:
             rows = pq.read_table(path).to_pylist()
         else:
             delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            with path.open(newline="", encoding="utf-8") as file:
+            with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file, delimiter=delimiter))
     except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: not a readable list ({error})") from error
@@ -184,7 +188,7 @@ def _from_list(path: Path) -> list[_Found]:
 def _listed(path: Path, column: str, row: Mapping[str, object]) -> _Found:
     def text(key: str) -> str | None:
         value = row.get(key)
-        return str(value) if isinstance(value, str) and value else None
+        return None if value is None or value == "" else str(value)
 
     uri = text(column)
     if uri is None:
@@ -226,7 +230,7 @@ def _video(name: str, item: _Found, config: CorpusConfig) -> Video:
     held_out = hashed_share(config.seed, "split", name) < config.val_share
     return Video(
         video_id=name,
-        uri=str(item.path.resolve()),
+        uri=str(item.path.absolute()),
         bytes=size,
         etag=etag,
         label=item.label,

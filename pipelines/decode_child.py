@@ -4,8 +4,8 @@ It reads one JSON request a line from standard input and answers on standard out
 of JSON, each followed by the raw RGB bytes of the frames that it announces. Nothing is pickled. The
 parent (`pipelines/decode.py`) kills it when it hangs; when the parent dies it is killed too.
 
-decord reads the video; PyAV takes over where decord cannot open it or reports timestamps that are no
-times (AVI files with packed B-frames, for one).
+decord reads the video; PyAV takes over where decord cannot open it, reports timestamps that are no
+times (AVI files with packed B-frames, for one) or is known to repeat frames (MPEG streams).
 """
 
 import ctypes
@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -58,6 +59,8 @@ class Unreadable(Exception):
 
 def decord_chunks(request: Request) -> Iterator[Chunk]:
     """Sampled frames through decord (one thread, resized inside the decoder)."""
+    if is_mpeg_stream(request.path):
+        raise Unreadable("unreadable", "decord repeats frames of MPEG streams")
     # decord2 loads every CUDA library that pip installed (500 MB a process); decoding here is on the
     # CPU, so it is told that there are none.
     sys.modules.setdefault("nvidia", None)  # type: ignore[arg-type]
@@ -86,6 +89,17 @@ def decord_chunks(request: Request) -> Iterator[Chunk]:
         yield Chunk(np.round(starts_s[part] - starts_s[0], 6).tolist(), frames)
 
 
+def is_mpeg_stream(path: str) -> bool:
+    """Whether the file is an MPEG transport or program stream. These have no index; decord seeks
+    past key frames in them and fills in the nearest frames it has without reporting an error."""
+    with Path(path).open("rb") as file:
+        head = file.read(197)
+    if head.startswith(b"\0\0\1\xba"):
+        return True
+    # Packets of 188 bytes begin with a sync byte; in M2TS a four-byte time stands before each.
+    return any(head[at : at + 1] == head[at + 188 : at + 189] == b"\x47" for at in (0, 4))
+
+
 def pyav_chunks(request: Request) -> Iterator[Chunk]:
     """Sampled frames through PyAV: slower, reads what decord does not."""
     import av
@@ -94,21 +108,26 @@ def pyav_chunks(request: Request) -> Iterator[Chunk]:
         if not container.streams.video:
             raise Unreadable("no_video_stream", "the file holds no video stream")
         stream = container.streams.video[0]
+        # AVI stores no presentation times, and what the demuxer makes up is wrong around B-frames.
+        # The decoder hands out frames in presentation order with the decoding times in order.
+        only_dts = container.format.name == "avi"
         sampler = StreamSampler(request.fps_hz)
         first_s: float | None = None
         times: list[float] = []
         frames: list[np.ndarray] = []
         emitted = 0
         for frame in container.decode(stream):
-            if frame.time is None:
+            stamp = frame.dts if only_dts else frame.pts
+            if stamp is None or frame.time_base is None:
                 continue
-            first_s = frame.time if first_s is None else first_s
-            if not sampler.keep(frame.time):
+            time_s = float(stamp * frame.time_base)
+            first_s = time_s if first_s is None else first_s
+            if not sampler.keep(time_s):
                 continue
             image = frame.reformat(request.size_px, request.size_px, format="rgb24").to_ndarray()
             turns = round(frame.rotation / 90) % 4
             frames.append(np.ascontiguousarray(np.rot90(image, turns)))
-            times.append(round(frame.time - first_s, 6))
+            times.append(round(time_s - first_s, 6))
             emitted += 1
             if len(frames) == request.chunk_frames or emitted == request.max_frames:
                 yield Chunk(times, np.stack(frames))

@@ -45,6 +45,7 @@ from pipelines.storage import fingerprint, read_json, write_json, write_table
 Stage = Literal["manifest", "codebook", "shards"]
 Progress = Callable[[str, int, int, str], None]
 """Called with stage, items done, items in all, and a remark."""
+_FILES = ("manifest.parquet", "codebook.json", "errors.parquet", "summary.json")
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,10 @@ def preprocess(
     bad sources and for a dataset that was made with another configuration or from other videos.
     """
     started_s = time.monotonic()
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is not a folder")
+    for folder in (out, *out.parents):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: is not a folder")
+    _remove_leftovers(out)
     if overwrite:
         _remove_dataset(out)
     _refuse_other_configuration(out, config)
@@ -135,19 +138,33 @@ def config_fingerprint(config: PreprocessConfig, videos: Sequence[Video]) -> str
 
 def _remove_dataset(out: Path) -> None:
     """Remove what a dataset consists of, and nothing else that may lie in the folder."""
-    for name in ("manifest.parquet", "codebook.json", "errors.parquet", "summary.json"):
+    for name in _FILES:
         (out / name).unlink(missing_ok=True)
     for file in (out / "clips").glob("shard-*"):
+        file.unlink()
+    if (out / "clips").is_dir() and not any((out / "clips").iterdir()):
+        (out / "clips").rmdir()
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove the unfinished files of a run that was killed."""
+    patterns = [f".{name}.*.partial" for name in _FILES] + ["clips/.shard-*.partial"]
+    for file in [file for pattern in patterns for file in out.glob(pattern)]:
         file.unlink()
 
 
 def _refuse_other_configuration(out: Path, config: PreprocessConfig) -> None:
     path = out / "summary.json"
     if not path.exists():
-        if out.is_dir() and any(out.iterdir()):
+        # A run that was killed early leaves the manifest alone; it is compared with the sources.
+        if out.is_dir() and any(file.name != "manifest.parquet" for file in out.iterdir()):
             raise UserError(f"{out}: is not empty and holds no dataset")
         return
-    before, now = read_json(path).get("config", {}), config.content()
+    summary = read_json(path)
+    before = summary.get("config") if isinstance(summary, dict) else None
+    if not isinstance(before, dict):
+        raise UserError(f"{path}: not the summary of a dataset")
+    now = config.content()
     changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
     if changed:
         difference = ", ".join(f"{k} {before.get(k)} -> {now.get(k)}" for k in changed)
@@ -240,8 +257,6 @@ def _shard_stage(
     started_s = time.monotonic()
     clips = out / "clips"
     clips.mkdir(parents=True, exist_ok=True)
-    for leftover in clips.glob(".shard-*.partial"):
-        leftover.unlink()
     wanted = fingerprint([config_fingerprint(config, videos), codebook.fingerprint])
     plans = plan_shards(videos, config.shards.videos_per_shard)
     done = {plan.index: _valid_marker(plan, clips, wanted) for plan in plans}

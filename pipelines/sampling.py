@@ -24,7 +24,8 @@ def sample_indices(timestamps_s: np.ndarray, fps_hz: float) -> np.ndarray:
     if timestamps_s.size == 0:
         return np.zeros(0, dtype=np.int64)
     relative_s = timestamps_s - timestamps_s[0]
-    count = int(np.floor((relative_s[-1] + TOLERANCE_S) * fps_hz)) + 1
+    # One target more than there should be: rounding must not lose the last one.
+    count = int(np.floor((relative_s[-1] + TOLERANCE_S) * fps_hz)) + 2
     targets_s = np.arange(count) / fps_hz
     indices = np.searchsorted(relative_s, targets_s - TOLERANCE_S, side="left")
     return np.unique(indices[indices < timestamps_s.size])
@@ -45,5 +46,9 @@ class StreamSampler:
         relative_s = timestamp_s - self._first_s
         if relative_s < self._next_target / self._fps_hz - TOLERANCE_S:
             return False
-        self._next_target = int(np.floor((relative_s + TOLERANCE_S) * self._fps_hz)) + 1
+        # Close to the next target at once, then in steps with the very comparison made above.
+        near = int(np.floor((relative_s + TOLERANCE_S) * self._fps_hz)) - 1
+        self._next_target = max(self._next_target + 1, near)
+        while relative_s >= self._next_target / self._fps_hz - TOLERANCE_S:
+            self._next_target += 1
         return True

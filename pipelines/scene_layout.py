@@ -17,6 +17,7 @@ SHADOW_REACH = 0.06
 _OBJECT_AREA = (0.055, 0.10)  # of the square of the shorter side
 _TURN_DEG = 60.0
 _SCALE_RANGE = (0.8, 1.25)
+_SWAY = 0.04
 _VISIBLE_AT_START = 0.02  # of the frame, for every object
 _VISIBLE_LATER = 0.01
 
@@ -25,7 +26,8 @@ _VISIBLE_LATER = 0.01
 class SceneConfig:
     """One scene. Equal configurations give equal frames and masks.
 
-    Raises UserError for a size under 32 or longer than 2:1, objects outside 1..6, no frame, or a negative seed.
+    Raises UserError for a size under 32 or longer than 2:1, objects outside 1..6, no frame, or a
+    negative seed.
     """
 
     seed: int = 0
@@ -61,21 +63,31 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class Motion:
-    """A path through three points with a steady turn and change of scale."""
+    """A swaying path through three points with a steady turn and change of scale."""
 
     path: np.ndarray  # [3, 2]: (x, y) at the times 0, 1/2 and 1
+    sway: np.ndarray  # [3, 2]: amplitude, cycles in the scene, phase in radians; of x and of y
     angle_deg: tuple[float, float]  # at the times 0 and 1
     scale: tuple[float, float]
 
     def matrix(self, time: float, unit_px: float, side_px: int) -> np.ndarray:
         """Affine [2, 3] from the pixels of a texture of `side_px` to those of the frame."""
         parabola = ((1 - time) * (1 - 2 * time), 4 * time * (1 - time), time * (2 * time - 1))
+        amplitude, cycles, phase_rad = self.sway
+        position = parabola @ self.path
+        position += amplitude * np.sin(2 * np.pi * cycles * time + phase_rad)
         angle_rad = np.deg2rad(np.interp(time, (0, 1), self.angle_deg))
         scale = np.exp(np.interp(time, (0, 1), np.log(self.scale)))
         cosine, sine = scale * np.cos(angle_rad), scale * np.sin(angle_rad)
         linear = np.array([[cosine, -sine], [sine, cosine]])
         centre = np.full(2, (side_px - 1) / 2)
-        return np.column_stack([linear, parabola @ self.path * unit_px - linear @ centre])
+        return np.column_stack([linear, position * unit_px - linear @ centre])
+
+
+def draw_sway(rng: np.random.Generator, amplitude: float) -> np.ndarray:
+    """A random sway of one to four cycles, [3, 2] as in `Motion`."""
+    phases_rad = rng.uniform(0, 2 * np.pi, 2)
+    return np.stack([amplitude * rng.uniform(0.6, 1, 2), rng.uniform(1.5, 4, 2), phases_rad])
 
 
 @dataclass(frozen=True)
@@ -189,5 +201,8 @@ def _object(rng: np.random.Generator, unit_px: int, path: np.ndarray, number: in
     opacity_SS = np.clip((soft_SS - 127.5) * 4 + 127.5, 0, 255).astype(np.uint8)
     angle_deg = rng.uniform(0, 360)
     turn_deg = rng.uniform(0.25, 1) * _TURN_DEG * rng.choice([-1, 1])
-    motion = Motion(path, (angle_deg, angle_deg + turn_deg), (1.0, rng.uniform(*_SCALE_RANGE)))
+    sway = draw_sway(rng, _SWAY)
+    motion = Motion(
+        path, sway, (angle_deg, angle_deg + turn_deg), (1.0, rng.uniform(*_SCALE_RANGE))
+    )
     return SceneObject(number, outline_P2, opacity_SS, motion)

@@ -25,6 +25,7 @@ from pipelines.scene_layout import (
     Motion,
     SceneConfig,
     SceneObject,
+    draw_sway,
     layout,
     visible_mask,
     warp,
@@ -33,6 +34,7 @@ from pipelines.video import write_h264
 
 __all__ = ["SceneConfig", "render_scene", "write_annotated", "write_corpus"]
 
+_CAMERA_SWAY = 0.1  # of the shorter side
 _LIGHT_DEPTH = 0.25  # how much darker shade is than light
 _SHADOW_DEPTH = 0.75
 _NOISE_LEVELS = 2.5  # standard deviation of the sensor noise, of 255
@@ -128,7 +130,9 @@ def _ground(
     path = extent / 2 + np.outer([-1, 0, 1], pan) + rng.uniform(-0.08, 0.08, (3, 2))
     angle_deg = rng.uniform(-12, 12, 2)
     scale = rng.uniform(0.95, 1.2, 2)
-    motion = Motion(path, (angle_deg[0], angle_deg[1]), (scale[0], scale[1]))
+    motion = Motion(
+        path, draw_sway(rng, _CAMERA_SWAY), (angle_deg[0], angle_deg[1]), (scale[0], scale[1])
+    )
     return ground_SS3, motion
 
 

@@ -65,7 +65,7 @@ def validate_dataset(
     failed = _errors(dataset, videos, clips_by_video, problems)
     problems += [f"clip {c} is there {n} times" for c, n in clip_ids.items() if n > 1]
     _everything_accounted_for(videos, clips_by_video, failed, problems)
-    _summary(dataset, videos, codebook, clips_by_video, failed, len(shards), problems)
+    _summary(dataset, videos, codebook, clips_by_video, failed, shards, problems)
     _strays(dataset, problems)
     return ValidationReport(
         problems, len(videos), sum(clips_by_video.values()), len(shards), len(failed)
@@ -119,12 +119,12 @@ def _shard(
         return [*problems, f"unreadable ({error})"]
     if marker is not None and marker.rows != table.num_rows:
         problems.append(f"{table.num_rows} rows, its marker says {marker.rows}")
-    if codebook is not None:
-        promised = clip_schema(clip_format, codebook.fingerprint)
-        if not table.schema.equals(promised, check_metadata=False):
-            problems.append("its schema is not the promised one")
-        if table.schema.metadata.get(b"huetrack.codebook") != codebook.fingerprint.encode():
-            problems.append("made with another codebook")
+    promised = clip_schema(clip_format, "")
+    if not table.schema.equals(promised, check_metadata=False):
+        return [*problems, "its schema is not the promised one"]
+    stored = table.schema.metadata.get(b"huetrack.codebook")
+    if codebook is not None and stored != codebook.fingerprint.encode():
+        problems.append("made with another codebook")
     videos.update(table["video_id"].to_pylist())
     clips.update(table["clip_id"].to_pylist())
     problems += _times(table, clip_format)
@@ -185,29 +185,33 @@ def _frames(table: pa.Table, clip_format: ClipFormat, codebook: Codebook) -> lis
 
 def _errors(
     dataset: Path, videos: list[Video], clips_by_video: Counter[str], problems: list[str]
-) -> set[str]:
+) -> dict[str, str]:
+    """Failed videos and the kinds of their errors."""
     path = dataset / "errors.parquet"
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         problems.append(f"errors.parquet: unreadable ({error})")
-        return set()
+        return {}
     if not table.schema.equals(ERROR_SCHEMA):
         problems.append("errors.parquet: its schema is not the promised one")
-        return set()
+        return {}
     failed = table["video_id"].to_pylist()
     known = {video.video_id for video in videos}
     problems += [f"errors.parquet: {v} is not in the manifest" for v in set(failed) - known]
     problems += [f"errors.parquet: {v} has clips as well" for v in failed if clips_by_video[v]]
     problems += [f"errors.parquet: {v} is there twice" for v, n in Counter(failed).items() if n > 1]
-    return set(failed)
+    return dict(zip(failed, table["kind"].to_pylist(), strict=True))
 
 
 def _everything_accounted_for(
-    videos: list[Video], clips_by_video: Counter[str], failed: set[str], problems: list[str]
+    videos: list[Video],
+    clips_by_video: Counter[str],
+    failed: dict[str, str],
+    problems: list[str],
 ) -> None:
     known = {video.video_id for video in videos}
-    lost = sorted(known - clips_by_video.keys() - failed)
+    lost = sorted(known - clips_by_video.keys() - failed.keys())
     problems += [f"video {v}: neither clips nor an error" for v in lost]
     problems += [f"video {v}: not in the manifest" for v in sorted(clips_by_video.keys() - known)]
 
@@ -217,8 +221,8 @@ def _summary(
     videos: list[Video],
     codebook: Codebook | None,
     clips_by_video: Counter[str],
-    failed: set[str],
-    shards: int,
+    failed: dict[str, str],
+    shards: list[Path],
     problems: list[str],
 ) -> None:
     try:
@@ -226,12 +230,18 @@ def _summary(
     except UserError as error:
         problems.append(str(error))
         return
+    if not isinstance(summary, dict):
+        problems.append("summary.json: is not a JSON object")
+        return
     expected = {
         "state": "complete",
         "videos": len(videos),
         "videos_failed": len(failed),
+        "errors": dict(sorted(Counter(failed.values()).items())),
         "clips": sum(clips_by_video.values()),
-        "shards": shards,
+        "frames": sum(_frames_in(shard) for shard in shards),
+        "shards": len(shards),
+        "bytes": sum(shard.stat().st_size for shard in shards),
         "manifest": manifest_fingerprint(videos),
         "codebook": codebook.fingerprint if codebook else "",
     }
@@ -240,6 +250,14 @@ def _summary(
         for key, value in expected.items()
         if summary.get(key) != value
     ]
+
+
+def _frames_in(shard: Path) -> int:
+    try:
+        schema = pq.read_schema(shard)
+        return int(pq.read_metadata(shard).num_rows) * format_of(schema, shard).frames
+    except (OSError, pa.ArrowInvalid, UserError):
+        return 0  # reported already
 
 
 def _strays(dataset: Path, problems: list[str]) -> None:

@@ -28,7 +28,8 @@ def moving_pattern(count: int, height: int, width: int) -> list[np.ndarray]:
 
 
 def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+    error = np.mean((a.astype(float) - b.astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
 def probe(path: Path) -> dict[str, Any]:
@@ -108,14 +109,15 @@ def test_a_lower_crf_is_nearer_to_the_source(tmp_path: Path) -> None:
 
 
 def test_odd_sizes_are_padded_with_the_last_row_and_column(tmp_path: Path) -> None:
-    frames = moving_pattern(3, 33, 47)
+    frames = moving_pattern(3, 97, 143)
     path = tmp_path / "odd.mp4"
     write_h264(path, frames, 24, crf=1)
     for frame, (_, decoded) in zip(frames, read_frames(path), strict=True):
-        assert decoded.shape == (34, 48, 3)
+        assert decoded.shape == (98, 144, 3)
         padded = np.pad(frame, ((0, 1), (0, 1), (0, 0)), mode="edge")
-        assert psnr_db(decoded, padded) > 34
-        assert psnr_db(decoded[-1:], padded[-1:]) > 30
+        assert psnr_db(decoded, padded) > 30
+        assert psnr_db(decoded[-1:], padded[-1:]) > 28
+        assert psnr_db(decoded[:, -1:], padded[:, -1:]) > 28
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""`huetrack preprocess` and `huetrack validate`: exit codes and what is printed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.cli import run
+from pipelines.validate import validate_dataset
+from tests.conftest import MakeVideo
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+QUICK = ["--decode.size-px", "64", "--codebook.pixels", "1000", "--workers", "1"]
+
+
+@pytest.fixture
+def videos(tmp_path: Path, make_video: MakeVideo) -> Path:
+    """Two good videos and three corrupt ones."""
+    folder = tmp_path / "videos"
+    for seed in range(2):
+        make_video(folder / f"good{seed}.mp4", frames=20, seed=seed)
+    for index in range(3):
+        (folder / f"bad{index}.mp4").write_bytes(b"no video" * 20)
+    return folder
+
+
+def test_too_many_failures_exit_1_and_the_dataset_is_there(
+    tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["preprocess", str(videos), "--out", str(tmp_path / "out"), *QUICK]
+    arguments += ["--corpus.val-share", "0"]
+    assert run(arguments) == 1
+    printed = capsys.readouterr()
+    assert "5 (3 failed)" in printed.out
+    assert "unreadable 3" in printed.out
+    assert "shards: 1/1 5 videos" in printed.err  # plain lines in a log
+    assert validate_dataset(tmp_path / "out").problems == []
+    assert run([*arguments, "--max-error-rate", "0.7"]) == 0
+    assert "(0 made now)" in capsys.readouterr().out
+
+    assert run(["validate", str(tmp_path / "out")]) == 0
+    assert "sound (5 videos, 4 clips in 1 shards, 3 failed" in capsys.readouterr().out
+    summary = tmp_path / "out" / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"clips": 7}))
+    assert run(["validate", str(tmp_path / "out")]) == 1
+    assert "summary.json: clips is 7, found 4" in capsys.readouterr().out
+
+    assert run([*arguments, "--decode.fps-hz", "3"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "decode.fps_hz 6.0 -> 3.0" in line
+
+
+def test_one_stage(tmp_path: Path, videos: Path) -> None:
+    out = tmp_path / "out"
+    assert run(["preprocess", str(videos), "--out", str(out), "--stage", "manifest", *QUICK]) == 0
+    assert (out / "manifest.parquet").exists()
+    assert not (out / "codebook.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["preprocess", "nowhere", "--out", "out"], "nowhere: no such file or folder"),
+        (["preprocess", "nowhere"], "--out"),
+        (["preprocess", "nowhere", "--out", "out", "--workers", "0"], "--workers"),
+        (["preprocess", "nowhere", "--out", "out", "--workers", "many"], "--workers"),
+        (["preprocess", "nowhere", "--out", "out", "--stage", "all"], "--stage"),
+        (["preprocess", "nowhere", "--out", "out", "--decode.size-px", "100"], "multiple of 8"),
+        (["preprocess", "--out", "out"], "no such manifest"),
+        (["validate", "nowhere"], "nowhere: no such dataset"),
+    ],
+)
+def test_bad_usage_is_one_line_and_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    cause: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("huetrack: ")
+    assert cause in line
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_printed_configuration_can_be_fed_back(
+    tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["preprocess", str(videos), "--out", str(tmp_path / "o"), "--stage", "manifest"]
+    arguments += [*QUICK, "--decode.fps-hz", "7.5", "--corpus.seed", "3"]
+    assert run([*arguments, "--print-config"]) == 0
+    text = capsys.readouterr().out
+    config = yaml.safe_load(text)
+    assert config["decode"]["fps_hz"] == 7.5
+    assert config["sources"] == [str(videos)]
+    assert config["codebook"]["clusters"] == 16
+    assert not (tmp_path / "o").exists()
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    assert run(["preprocess", "--config", str(file), "--print-config"]) == 0
+    assert capsys.readouterr().out == text
+    assert run(["preprocess", f"--config={file}", "--corpus.seed", "4", "--print-config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == config | {
+        "corpus": config["corpus"] | {"seed": 4}
+    }
+    assert run(["preprocess", "--config", str(file)]) == 0
+    assert (tmp_path / "o" / "manifest.parquet").exists()

@@ -1,0 +1,178 @@
+"""The stage that makes shards, called directly: no Ray."""
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from model.errors import UserError
+from pipelines.codebook import Codebook
+from pipelines.corpus import CorpusConfig, Video, build_manifest
+from pipelines.decode import DecodeConfig
+from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan, plan_shards
+from pipelines.shards import ClipFormat, Marker, read_marker, unpack_targets
+from pipelines.targets import colour_codes
+from tests.conftest import MakeVideo
+
+
+def make(
+    videos: list[Video],
+    codebook: Codebook,
+    folder: Path,
+    decode: DecodeConfig = DecodeConfig(size_px=64),  # noqa: B008  # frozen
+) -> tuple[list[dict[str, Any]], Marker]:
+    """Rows and marker of the one shard of these videos."""
+    maker = ShardMaker(decode, ShardConfig(), codebook, str(folder), "fingerprint")
+    assert maker(asdict(ShardPlan(0, videos))) == {"shard": "shard-00000.parquet"}
+    assert sorted(p.name for p in folder.iterdir()) == ["shard-00000.json", "shard-00000.parquet"]
+    marker = read_marker(folder / "shard-00000.parquet")
+    assert marker is not None
+    rows = pq.read_table(folder / "shard-00000.parquet").to_pylist()
+    assert marker.rows == len(rows)
+    assert marker.frames == 4 * len(rows)
+    assert marker.videos == len(videos)
+    assert marker.fingerprint == "fingerprint"
+    return rows, marker
+
+
+def listed(folder: Path) -> list[Video]:
+    return build_manifest([str(folder)], CorpusConfig())
+
+
+def test_a_shard_of_one_video(tmp_path: Path, make_video: MakeVideo, codebook: Codebook) -> None:
+    make_video(tmp_path / "videos" / "_-x.mp4", frames=33)  # 17 sampled frames: the last is left
+    config = DecodeConfig()
+    rows, marker = make(listed(tmp_path / "videos"), codebook, tmp_path / "clips", config)
+    assert [row["clip_id"] for row in rows] == [f"_-x/{i:05d}" for i in range(4)]
+    assert {row["video_id"] for row in rows} == {"_-x"}
+    times_s = np.array([row["timestamps_s"] for row in rows])
+    assert times_s == pytest.approx(np.arange(16).reshape(4, 4) / 6, abs=1e-3)
+    assert marker.errors == {}
+    assert marker.error_rows == []
+    assert marker.peak_rss_mb > 20
+    stored = unpack_targets([row["target"] for row in rows], ClipFormat())
+    assert (stored.sum(axis=2) == 1).all()
+    agreement = []
+    for row, target in zip(rows, stored, strict=True):
+        for jpeg, planes in zip(row["frames"], target, strict=True):
+            image = Image.open(io.BytesIO(jpeg))
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (256, 256))
+            codes = colour_codes(np.array(image), codebook.centroids_K2)
+            agreement.append((codes == planes.argmax(axis=0)).mean())
+    assert np.mean(agreement) > 0.9  # red and blue swapped would give far less
+
+
+def test_a_bad_video_leaves_the_others_as_they_are(
+    tmp_path: Path, make_video: MakeVideo, codebook: Codebook
+) -> None:
+    good, mixed = tmp_path / "good", tmp_path / "mixed"
+    for folder in (good, mixed):
+        make_video(folder / "a.mp4", frames=20, seed=1)
+        make_video(folder / "z.mp4", frames=20, seed=2)
+    (mixed / "corrupt.mp4").write_bytes(b"no video" * 50)
+    (mixed / "empty.mp4").touch()
+    make_video(mixed / "short.mp4", frames=6)
+    videos = [*listed(mixed), Video("gone", str(mixed / "gone.mp4"), 0, "", None, "train")]
+    expected, _ = make(listed(good), codebook, tmp_path / "one")
+    again, _ = make(listed(good), codebook, tmp_path / "two")
+    rows, marker = make(videos, codebook, tmp_path / "three")
+    assert rows == again == expected
+    shards = [tmp_path / name / "shard-00000.parquet" for name in ("one", "two", "three")]
+    assert len({shard.read_bytes() for shard in shards}) == 1
+    kinds = {error.video_id: error.kind for error in marker.error_rows}
+    assert kinds == {
+        "corrupt": "unreadable", "empty": "empty", "gone": "missing", "short": "too_short",
+    }  # fmt: skip
+    assert marker.errors == {"empty": 1, "missing": 1, "too_short": 1, "unreadable": 1}
+    short = next(error for error in marker.error_rows if error.kind == "too_short")
+    assert short.message == "3 sampled frames, a clip needs 4"
+    assert short.uri == str((mixed / "short.mp4").resolve())
+
+
+def test_a_shard_of_failures_alone_is_empty_and_committed(
+    tmp_path: Path, codebook: Codebook
+) -> None:
+    videos = [Video(n, str(tmp_path / n), 0, "", None, "train") for n in ("a", "b")]
+    rows, marker = make(videos, codebook, tmp_path / "clips")
+    assert rows == []
+    assert marker.errors == {"missing": 2}
+
+
+def test_a_video_that_fails_late_leaves_no_clip(
+    tmp_path: Path, make_video: MakeVideo, codebook: Codebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first clips are on disk already when it fails."""
+    monkeypatch.setattr("pipelines.shards.ROW_GROUP_CLIPS", 2)
+    good, mixed = tmp_path / "good", tmp_path / "mixed"
+    for folder in (good, mixed):
+        make_video(folder / "a.mp4", frames=20, seed=1)
+        make_video(folder / "z.mp4", frames=20, seed=2)
+    cut = make_video(mixed / "cut.mp4", frames=300, fps_hz=25, size_hw=(96, 128))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
+    decode = DecodeConfig(fps_hz=25, size_px=64)
+    expected, _ = make(listed(good), codebook, tmp_path / "one", decode)
+    rows, marker = make(listed(mixed), codebook, tmp_path / "two", decode)
+    assert {row["video_id"] for row in rows} == {"a", "z"}
+    assert rows == expected
+    (error,) = marker.error_rows
+    assert (error.video_id, error.kind) == ("cut", "truncated")
+    one, two = (tmp_path / name / "shard-00000.parquet" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_bug_costs_one_video(
+    tmp_path: Path, make_video: MakeVideo, codebook: Codebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_video(tmp_path / "videos" / "a.mp4", frames=8, seed=1)
+    make_video(tmp_path / "videos" / "b.mp4", frames=8, seed=2)
+    calls = 0
+
+    def fail_once(*arguments: Any) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("a bug")
+        return colour_codes(*arguments)
+
+    monkeypatch.setattr("pipelines.shard_maker.colour_codes", fail_once)
+    rows, marker = make(listed(tmp_path / "videos"), codebook, tmp_path / "clips")
+    assert [row["clip_id"] for row in rows] == ["b/00000"]
+    assert marker.error_rows[0].kind == "internal"
+    assert marker.error_rows[0].message.startswith("RuntimeError: a bug (test_shard_maker.py:")
+
+
+def test_a_marker_of_before_does_not_survive_a_failed_run(
+    tmp_path: Path, make_video: MakeVideo, codebook: Codebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_video(tmp_path / "videos" / "a.mp4", frames=8)
+    make(listed(tmp_path / "videos"), codebook, tmp_path / "clips")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipelines.shards.ShardWriter.close", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(listed(tmp_path / "videos"), codebook, tmp_path / "clips")
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == ["shard-00000.parquet"]
+    assert read_marker(tmp_path / "clips" / "shard-00000.parquet") is None
+
+
+def test_plans_are_consecutive_videos() -> None:
+    videos = [Video(str(i), f"/{i}", 1, "e", None, "train") for i in range(7)]
+    plans = plan_shards(videos, 3)
+    assert [plan.name for plan in plans] == [f"shard-0000{i}.parquet" for i in range(3)]
+    assert [video for plan in plans for video in plan.videos] == videos
+    assert plan_shards([], 3) == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{"clip_frames": 1}, {"jpeg_quality": 0}, {"videos_per_shard": 0}]
+)
+def test_impossible_settings_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=next(iter(settings))):
+        ShardConfig(**settings)
