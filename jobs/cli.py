@@ -12,6 +12,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 from cyclopts.config import Yaml
+from yaml import YAMLError, safe_load
 
 from jobs.options import to_yaml
 from model.errors import UserError
@@ -52,10 +53,10 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
     app = build_app(arguments[0] if arguments else None)
     try:
+        _refuse_unknown_command(arguments)
         arguments, config_file = _take_value(list(arguments), "--config")
         if config_file is not None:
-            if not Path(config_file).is_file():
-                raise UserError(f"{config_file}: no such configuration file")
+            _refuse_unreadable_config(Path(config_file))
             app.config = (
                 Yaml(config_file, must_exist=True, use_commands_as_keys=False, allow_unknown=False),
             )
@@ -78,6 +79,23 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the command `huetrack`."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _refuse_unknown_command(arguments: Sequence[str]) -> None:
+    names = [name for name, _, _ in COMMANDS] + ["evaluate"]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
+        raise UserError(f"{arguments[0]}: no such command (there are {', '.join(sorted(names))})")
+
+
+def _refuse_unreadable_config(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: no such configuration file")
+    try:
+        record = safe_load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({error})") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: not a mapping of options to values")
 
 
 def _take_value(arguments: list[str], flag: str) -> tuple[list[str], str | None]:

@@ -52,7 +52,10 @@ class DemoOptions:
     """Annotated videos to render; none of their frames is trained on."""
 
 
-def demo_command(options: Annotated[DemoOptions, Parameter(name="*")]) -> int:
+DEFAULTS = DemoOptions()
+
+
+def demo_command(options: Annotated[DemoOptions, Parameter(name="*")] = DEFAULTS) -> int:
     """Render videos, preprocess, train, propagate, evaluate and report, in minutes on two cores.
 
     The rendered videos show textured objects that move, turn and hide each other over textured

@@ -63,11 +63,15 @@ class Footage:
             raise UserError(f"{first}: not a readable picture") from error
 
     def fps_hz(self) -> float:
-        """Mean frame rate; `DEFAULT_FPS_HZ` for folders of pictures."""
+        """Mean frame rate; `DEFAULT_FPS_HZ` for folders of pictures. Raises `UserError` naming a
+        file that cannot be read."""
         if not self.is_file:
             return DEFAULT_FPS_HZ
-        with av.open(str(self.path)) as container:
-            rate = container.streams.video[0].average_rate
+        try:
+            with av.open(str(self.path)) as container:
+                rate = container.streams.video[0].average_rate
+        except (av.error.FFmpegError, OSError, IndexError) as error:
+            raise UserError(f"{self.path}: not a readable video ({error})") from error
         return float(rate) if rate else DEFAULT_FPS_HZ
 
 

@@ -91,9 +91,9 @@ def render_scene(config: SceneConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]
         gain_HW = (exposure * (1 - _LIGHT_DEPTH * shade_HW)).astype(np.float32)
         row, column = rng.integers(_NOISE_SHIFT_PX, size=2)
         noise_here_HW3 = noise_HW3[row : row + size[1], column : column + size[0]]
-        frame_HW3 = cv2.multiply(frame_HW3, cv2.cvtColor(gain_HW, cv2.COLOR_GRAY2RGB))
+        lit_HW3 = cv2.multiply(frame_HW3, cv2.cvtColor(gain_HW, cv2.COLOR_GRAY2RGB))
         # Rounds and clips.
-        rgb_HW3 = cv2.add(frame_HW3, noise_here_HW3, dtype=cv2.CV_8U)
+        rgb_HW3 = cv2.add(lit_HW3, noise_here_HW3, dtype=cv2.CV_8U)
         yield rgb_HW3, visible_mask(config, objects, time)
 
 

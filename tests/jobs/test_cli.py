@@ -35,7 +35,7 @@ def test_the_help_of_a_command_shows_its_flags(capsys: pytest.CaptureFixture[str
     [
         (["preproces"], "preproces"),
         (["validate", "x", "--fast"], "--fast"),
-        (["validate"], "DATASET"),
+        (["validate"], "--dataset"),
         (["validate", "--config"], "--config"),
         (["validate", "--config", "none.yaml"], "none.yaml"),
     ],

@@ -222,9 +222,10 @@ def test_start_forgets_the_video_before() -> None:
 def test_identity_repeats_the_first_mask() -> None:
     video = moving_blocks(3, (16, 20), (8, 8), (125, 153))
     identity = IdentityPropagator()
-    identity.start(video.frames[0], video.masks[0])
-    result = identity.step(video.frames[1])
-    result.mask_HW[:] = 0  # what a caller does with a result does not reach the next one
+    given = video.masks[0].copy()
+    identity.start(video.frames[0], given)
+    given[:] = 0  # what a caller does with an array, its own or a result, changes no later result
+    identity.step(video.frames[1]).mask_HW[:] = 0
     result = identity.step(video.frames[2])
     np.testing.assert_array_equal(result.mask_HW, video.masks[0])
     assert result.object_ids == (0, 3, 200)

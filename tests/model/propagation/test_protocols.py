@@ -36,7 +36,7 @@ def test_crw_is_the_released_evaluation() -> None:
         "recent_frames": 20,
         "top_k": 10,
         "radius_cells": 12.0,
-        "window_on_anchor": False,
+        "window_on_anchor": True,
         "label_resize": "bilinear",
     }
 
