@@ -203,8 +203,9 @@ def test_a_killed_training_resumes_and_repeats_no_record(place, tmp_path):
     assert steps == list(range(1, 61))
     assert (run / "model.safetensors").exists()
     wider = huetrack(
-        "train", place / "dataset", "--run", run, "--resume", "--model.width", 8, expect=2
-    )
+        "train", place / "dataset", "--run", run, "--resume", "--model.width", 8,
+        *SMALL[2:], expect=2,
+    )  # fmt: skip
     assert "has another model" in wider
     assert len(wider.strip().splitlines()) == 1
 
