@@ -2,9 +2,8 @@
 
     python -m benchmarks.propagate --json propagate.json
 
-All paths get the same random features (21 context frames: an anchor without a window and 20
-windowed ones) and their labels are compared. Each runs in a process of its own, so that peak
-memory is its own.
+All paths get the same random features (21 context frames: an anchor and the 20 latest) and their
+labels are compared. Each runs in a process of its own, so that peak memory is its own.
 
 - `dense`: the readable reference, `carry_dense`.
 - `dense topk`: every product, an additive mask and `torch.topk`, as public implementations do it;
@@ -47,6 +46,7 @@ class Setting:
     recent_frames: int = 20
     top_k: int = 10
     radius_cells: float = 12.0
+    window_on_anchor: bool = True
     threads: int = 2
     frames: int = 3
 
@@ -96,7 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     for field in fields(Setting):
         flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=type(field.default), default=field.default)
+        if isinstance(field.default, bool):
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(flag, action=action, default=field.default)
+        else:
+            parser.add_argument(flag, type=type(field.default), default=field.default)
     parser.add_argument("--only", choices=PATHS, help=argparse.SUPPRESS)
     parser.add_argument("--labels-file", type=Path, help=argparse.SUPPRESS)
     return parser
@@ -105,7 +109,11 @@ def _parser() -> argparse.ArgumentParser:
 def _in_child(path: str, setting: Setting, folder: Path) -> Measurement:
     command = [sys.executable, "-m", "benchmarks.propagate", "--only", path]
     for name, value in asdict(setting).items():
-        command += ["--" + name.replace("_", "-"), str(value)]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            command.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            command += [f"--{flag}", str(value)]
     carried = folder / f"{path}.npy"
     command += ["--labels-file", str(carried)]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -168,7 +176,7 @@ def _inputs(setting: Setting) -> "tuple[Tensor, list[ContextFrame]]":
         return torch.rand(setting.labels, *grid, generator=generator).softmax(0)
 
     context = [
-        ContextFrame(features(), labels(), windowed=number > 0)
+        ContextFrame(features(), labels(), number > 0 or setting.window_on_anchor)
         for number in range(1 + setting.recent_frames)
     ]
     return features() / 0.05, context
@@ -219,7 +227,8 @@ def _ratios(measurements: Sequence[Measurement]) -> dict[str, float]:
 def _print_table(setting: Setting, measurements: Sequence[Measurement]) -> None:
     print(
         f"{setting.height_cells}x{setting.width_cells} cells, {setting.channels} channels, "
-        f"1+{setting.recent_frames} frames, top-{setting.top_k}, radius {setting.radius_cells:g}, "
+        f"1+{setting.recent_frames} frames, top-{setting.top_k}, radius {setting.radius_cells:g} "
+        f"({'also' if setting.window_on_anchor else 'not'} on the anchor), "
         f"{setting.threads} threads"
     )
     print(

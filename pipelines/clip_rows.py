@@ -19,6 +19,7 @@ from pipelines.shards import ClipFormat, committed_shards, format_of
 from pipelines.targets import CELL_PX
 
 _CLIPS_PER_EPOCH = 8192
+_FILES_PER_EPOCH = 64
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def clip_rows(
     if split == "train":
         shuffle = ray.data.FileShuffleConfig(seed=seed)
         clips = sum(pq.read_metadata(path).num_rows for path in paths[:_CLIPS_PER_EPOCH])
-        paths *= max(1, _CLIPS_PER_EPOCH // max(clips, 1))
+        paths *= max(1, min(_CLIPS_PER_EPOCH // max(clips, 1), _FILES_PER_EPOCH // len(paths)))
     rows = ray.data.read_parquet(paths, shuffle=shuffle)
     rows = rows.select_columns(["video_id", "frames", "target"]).map_batches(
         _OfVideos(frozenset(wanted)), batch_size=None, batch_format="pyarrow"

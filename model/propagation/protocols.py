@@ -96,11 +96,11 @@ PROTOCOLS: Mapping[str, MatchingProtocol] = types.MappingProxyType(
             label_resize="nearest",
         ),
         # Jabri et al. 2020 (arXiv 2006.14613) as their released code evaluates DAVIS.
-        # Two departures. That code puts 20 copies of frame 0 before the video; here each frame is in
-        # the context once. It leaves frame 0 itself without a window, but the copies have one and
-        # fill the top-k, so that in effect the window holds; here it holds for the anchor too. (Without
-        # it Lab colours lose 20 points of J&F and more on the first frames of DAVIS motorbike and
-        # dog-agility.) `window_on_anchor=false` takes it away.
+        # Two departures. That code puts 20 copies of frame 0 before the video; here each frame is
+        # in the context once. It leaves frame 0 itself without a window, but the copies have one
+        # and fill the top-k, so that in effect the window holds; here it holds for the anchor too.
+        # (Without it Lab colours lose 20 points of J&F and more on the first frames of DAVIS
+        # motorbike and dog-agility.) `window_on_anchor=false` takes it away.
         "crw": MatchingProtocol(
             name="crw",
             feature="trunk",

@@ -19,7 +19,7 @@ def indices(memory: Memory) -> list[int]:
 
 
 def test_anchor_stays_and_the_latest_follow() -> None:
-    memory = run(["recent_frames=3"], 8)
+    memory = run(["recent_frames=3", "window_on_anchor=false"], 8)
     assert indices(memory) == [0, 5, 6, 7]
     assert [frame.windowed for frame in memory.context()] == [False, True, True, True]
 
