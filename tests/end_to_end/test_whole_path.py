@@ -210,26 +210,6 @@ def test_a_killed_training_resumes_and_repeats_no_record(place, tmp_path):
     assert len(wider.strip().splitlines()) == 1
 
 
-def test_a_killed_worker_is_replaced_and_training_finishes(place, tmp_path):
-    import psutil
-
-    run = tmp_path / "run"
-    training = start_training(place, run, "--workers", "2")
-    wait_for(lambda: len(history_of(run)) >= 8 or training.poll() is not None)
-    assert training.poll() is None, training.stderr.read()[-3000:]
-    workers = [
-        process
-        for process in psutil.Process(training.pid).children(recursive=True)
-        if "RayTrainWorker" in " ".join(process.cmdline())
-    ]
-    assert len(workers) == 2
-    workers[1].send_signal(signal.SIGKILL)
-    _, errors = training.communicate(timeout=290)
-    assert training.returncode == 0, errors[-3000:]
-    steps = [r["step"] for r in history_of(run) if r["kind"] == "train"]
-    assert steps == list(range(1, 61))
-
-
 def test_validation_videos_are_not_trained_on(place):
     manifest = pq.read_table(place / "dataset" / "manifest.parquet").to_pandas()
     assert set(manifest["split"]) == {"train", "val"}
