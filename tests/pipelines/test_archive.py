@@ -15,11 +15,11 @@ LAB = ModelSpec("lab", False, None, ColorizerConfig(), 0)
 
 
 def moving_square(index, side=64):
-    """A red square on green that moves 4 px a frame, and its mask."""
+    """A red square on green that moves one cell a frame, and its mask."""
     frame = np.zeros((side, side, 3), np.uint8)
     frame[:] = (20, 120, 30)
     mask = np.zeros((side, side), np.uint8)
-    left = 8 + 4 * index
+    left = 8 * (index + 1)
     frame[24:40, left : left + 16] = (220, 30, 30)
     mask[24:40, left : left + 16] = 3
     return frame, mask
