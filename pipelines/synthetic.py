@@ -227,8 +227,13 @@ def _write_all(tasks: list[_Task], processes: int) -> None:
     }:
         folder.mkdir(parents=True, exist_ok=True)
     if processes <= 1:
-        for task in tasks:
-            _write(task)
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # as in the workers: rounding depends on how OpenCV splits its rows
+        try:
+            for task in tasks:
+                _write(task)
+        finally:
+            cv2.setNumThreads(threads)
         return
     # Spawned, not forked: the caller may run threads (Ray does). One OpenCV thread in each.
     context = multiprocessing.get_context("spawn")
