@@ -65,7 +65,8 @@ def bare_frames_per_s(videos: list[Path]) -> float:
 
 def measure(copies: int) -> dict[str, float]:
     """Everything in one run; the bare loop is taken before and after, and averaged."""
-    from pipelines.preprocess import PreprocessConfig, preprocess
+    from pipelines.dataset_folder import PreprocessConfig
+    from pipelines.preprocess import preprocess
 
     data = Path(os.environ.get("HUETRACK_DATA", "../shared/data")) / "clips"
     if not data.is_dir():

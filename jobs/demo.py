@@ -21,10 +21,11 @@ from model.errors import UserError
 from model.fit import FitConfig
 from pipelines.clip_rows import BatchConfig
 from pipelines.corpus import CorpusConfig, load_manifest
+from pipelines.dataset_folder import PreprocessConfig
 from pipelines.evaluation import MaskEvaluation, evaluate_masks
 from pipelines.footage import find_footage
 from pipelines.labels.davis import write_mask
-from pipelines.preprocess import PreprocessConfig, preprocess
+from pipelines.preprocess import preprocess
 from pipelines.storage import write_json
 from pipelines.synthetic import write_annotated, write_corpus
 from pipelines.validate import validate_dataset

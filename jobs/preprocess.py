@@ -11,8 +11,9 @@ from jobs.console import ProgressDisplay, print_facts
 from model.errors import UserError
 from pipelines.codebook import CodebookConfig
 from pipelines.corpus import CorpusConfig
+from pipelines.dataset_folder import PreprocessConfig
 from pipelines.decode import DecodeConfig
-from pipelines.preprocess import PreprocessConfig, preprocess
+from pipelines.preprocess import preprocess
 from pipelines.shard_maker import ShardConfig
 from pipelines.validate import validate_dataset
 

@@ -5,12 +5,10 @@ was made with the same configuration; shards are skipped one by one. One Ray tas
 pixels never cross the object store and a shard's content does not depend on the number of workers.
 """
 
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +19,6 @@ import ray
 from model.errors import UserError
 from pipelines.codebook import (
     Codebook,
-    CodebookConfig,
     choose_videos,
     fit_codebook,
     load_codebook,
@@ -29,7 +26,6 @@ from pipelines.codebook import (
     save_codebook,
 )
 from pipelines.corpus import (
-    CorpusConfig,
     Video,
     build_manifest,
     ensure_both_splits,
@@ -37,65 +33,23 @@ from pipelines.corpus import (
     manifest_fingerprint,
     save_manifest,
 )
-from pipelines.decode import DecodeConfig, Decoder
-from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan, plan_shards
+from pipelines.dataset_folder import (
+    PreprocessConfig,
+    PreprocessSummary,
+    config_fingerprint,
+    refuse_other_configuration,
+    remove_dataset,
+    remove_leftovers,
+    write_summary,
+)
+from pipelines.decode import Decoder
+from pipelines.shard_maker import ShardMaker, ShardPlan, plan_shards
 from pipelines.shards import ERROR_SCHEMA, Marker, VideoError, read_marker
-from pipelines.storage import fingerprint, read_json, write_json, write_table
+from pipelines.storage import fingerprint, write_table
 
 Stage = Literal["manifest", "codebook", "shards"]
 Progress = Callable[[str, int, int, str], None]
 """Called with stage, items done, items in all, and a remark."""
-_FILES = ("manifest.parquet", "codebook.json", "errors.parquet", "summary.json")
-
-
-@dataclass(frozen=True)
-class PreprocessConfig:
-    """What a dataset is made of. Everything here but deadlines decides its content."""
-
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    decode: DecodeConfig = field(default_factory=DecodeConfig)
-    codebook: CodebookConfig = field(default_factory=CodebookConfig)
-    shards: ShardConfig = field(default_factory=ShardConfig)
-
-    def content(self) -> dict[str, Any]:
-        """The settings that decide the dataset's bytes, flat."""
-        ignored = {"decode.deadline_s", "decode.memory_mb"}
-        flat = {
-            f"{part}.{key}": value
-            for part, record in asdict(self).items()
-            for key, value in record.items()
-        }
-        return {key: value for key, value in flat.items() if key not in ignored}
-
-
-@dataclass(frozen=True)
-class PreprocessSummary:
-    """`summary.json`."""
-
-    state: Literal["incomplete", "complete"]
-    config: dict[str, Any]
-    fingerprint: str
-    manifest: str
-    codebook: str
-    videos: int
-    videos_failed: int
-    errors: dict[str, int]
-    shards: int
-    clips: int
-    frames: int
-    bytes: int
-    seconds: float
-    """Wall clock of the run that finished the dataset."""
-    shards_made: int
-    """Shards made by that run; the others were there already."""
-    frames_per_s: float
-    """Frames made by that run per second of its shard stage."""
-    peak_worker_rss_mb: int
-    versions: dict[str, str]
-
-    @property
-    def error_rate(self) -> float:
-        return self.videos_failed / self.videos if self.videos else 0.0
 
 
 def preprocess(
@@ -117,12 +71,12 @@ def preprocess(
     for folder in (out, *out.parents):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is not a folder")
-    _remove_leftovers(out)
+    remove_leftovers(out)
     if overwrite:
-        _remove_dataset(out)
-    _refuse_other_configuration(out, config)
+        remove_dataset(out)
+    refuse_other_configuration(out, config)
     videos = _manifest_stage(sources, out, config, progress)
-    _write_summary(out, config, videos)
+    write_summary(out, config, videos)
     if stage == "manifest":
         return None
     codebook = _codebook_stage(videos, out, config, workers, progress)
@@ -130,48 +84,6 @@ def preprocess(
         return None
     markers, made, shard_seconds = _shard_stage(videos, codebook, out, config, workers, progress)
     return _finish(out, config, videos, codebook, markers, made, shard_seconds, started_s)
-
-
-def config_fingerprint(config: PreprocessConfig, videos: Sequence[Video]) -> str:
-    return fingerprint([config.content(), manifest_fingerprint(videos)])
-
-
-def _remove_dataset(out: Path) -> None:
-    """Remove what a dataset consists of, and nothing else that may lie in the folder."""
-    for name in _FILES:
-        (out / name).unlink(missing_ok=True)
-    for file in (out / "clips").glob("shard-*"):
-        file.unlink()
-    if (out / "clips").is_dir() and not any((out / "clips").iterdir()):
-        (out / "clips").rmdir()
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove the unfinished files of a run that was killed."""
-    patterns = [f".{name}.*.partial" for name in _FILES] + ["clips/.shard-*.partial"]
-    for file in [file for pattern in patterns for file in out.glob(pattern)]:
-        file.unlink()
-
-
-def _refuse_other_configuration(out: Path, config: PreprocessConfig) -> None:
-    path = out / "summary.json"
-    if not path.exists():
-        # A run that was killed early leaves the manifest alone; it is compared with the sources.
-        if out.is_dir() and any(file.name != "manifest.parquet" for file in out.iterdir()):
-            raise UserError(f"{out}: is not empty and holds no dataset")
-        return
-    summary = read_json(path)
-    before = summary.get("config") if isinstance(summary, dict) else None
-    if not isinstance(before, dict):
-        raise UserError(f"{path}: not the summary of a dataset")
-    now = config.content()
-    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
-    if changed:
-        difference = ", ".join(f"{k} {before.get(k)} -> {now.get(k)}" for k in changed)
-        raise UserError(
-            f"{out}: made with another configuration ({difference}; fingerprints "
-            f"{fingerprint(before)} and {fingerprint(now)}); use --overwrite or another folder"
-        )
 
 
 def _manifest_stage(
@@ -312,7 +224,7 @@ def _finish(
     errors: list[VideoError] = [row for marker in markers for row in marker.error_rows]
     rows = [asdict(error) for error in sorted(errors, key=lambda e: e.video_id)]
     write_table(out / "errors.parquet", pa.Table.from_pylist(rows, schema=ERROR_SCHEMA))
-    return _write_summary(
+    return write_summary(
         out,
         config,
         videos,
@@ -329,31 +241,3 @@ def _finish(
         frames_per_s=round(sum(marker.frames for marker in made) / max(shard_seconds, 1e-9), 2),
         peak_worker_rss_mb=max((marker.peak_rss_mb for marker in made), default=0),
     )
-
-
-def _write_summary(
-    out: Path, config: PreprocessConfig, videos: Sequence[Video], **totals: Any
-) -> PreprocessSummary:
-    """Totals are zero until the dataset is complete; the configuration is there from the start."""
-    empty: dict[str, Any] = {
-        "state": "incomplete",
-        "codebook": "",
-        "errors": {},
-        **dict.fromkeys(("videos_failed", "shards", "clips", "frames", "bytes"), 0),
-        **dict.fromkeys(("seconds", "shards_made", "frames_per_s", "peak_worker_rss_mb"), 0),
-    }
-    summary = PreprocessSummary(
-        **(empty | totals),
-        config=config.content(),
-        fingerprint=config_fingerprint(config, videos),
-        manifest=manifest_fingerprint(videos),
-        videos=len(videos),
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("ray", "decord2", "av", "pyarrow", "scikit-learn")},
-        },
-    )
-    complete_already = totals == {} and (out / "summary.json").exists()
-    if not complete_already:
-        write_json(out / "summary.json", asdict(summary))
-    return summary

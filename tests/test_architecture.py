@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("model", "pipelines", "jobs")
 FOREIGN_TO_MODEL = ("ray", "mlflow", "decord", "pyarrow")
-MAX_LINES = 400
+MAX_LINES = 300
 
 # In pieces, so that this file does not name them itself.
 REGISTRY_HOSTS = tuple(

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.codebook import Codebook, CodebookConfig
+from pipelines.dataset_folder import PreprocessConfig
 from pipelines.decode import DecodeConfig
-from pipelines.preprocess import PreprocessConfig, preprocess
+from pipelines.preprocess import preprocess
 from pipelines.shard_maker import ShardConfig
 from pipelines.storage import fingerprint
 from tests.conftest import MakeVideo

@@ -10,8 +10,9 @@ import pytest
 
 from model.errors import UserError
 from pipelines.corpus import load_manifest
+from pipelines.dataset_folder import PreprocessConfig
 from pipelines.decode import DecodeConfig
-from pipelines.preprocess import PreprocessConfig, preprocess
+from pipelines.preprocess import preprocess
 from pipelines.shards import ERROR_SCHEMA
 from pipelines.validate import validate_dataset
 
