@@ -77,7 +77,7 @@ def demo_command(options: Annotated[DemoOptions, Parameter(name="*")] = DEFAULTS
                 options.out / "dataset",
                 run=options.out / "run",
                 seed=options.seed,
-                model=ColorizerConfig(width=32),
+                model=ColorizerConfig(width=32, head="linear"),
                 fit=FitConfig(
                     steps=options.steps, lr_drop_at=0.75, validate_every=200, checkpoint_every=200
                 ),

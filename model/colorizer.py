@@ -7,6 +7,7 @@ channels, H, W pixels, h, w cells.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.errors import UserError
-from model.head import Head
+from model.head import LinearHead, TemporalHead
 from model.trunk import Trunk
+
+_HEADS = {"temporal": TemporalHead, "linear": LinearHead}
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,14 @@ class ColorizerConfig:
     """Channels of the first stage; the trunk ends with four times as many (paper: 64, so 256)."""
     embedding_channels: int = 64
     """Channels of the embedding that the pointer compares."""
+    head: Literal["temporal", "linear"] = "temporal"
+    """temporal: the paper's five 3-D blocks; linear: one 1x1 layer, for short trainings."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.embedding_channels < 1:
             raise UserError("width and embedding_channels must be at least 1")
+        if self.head not in _HEADS:
+            raise UserError(f"head must be one of {', '.join(_HEADS)}, not {self.head}")
 
 
 class Colorizer(nn.Module):
@@ -39,7 +46,7 @@ class Colorizer(nn.Module):
         super().__init__()
         self.config = config
         self.trunk = Trunk(config.width)
-        self.head = Head(self.trunk.channels, config.embedding_channels)
+        self.head = _HEADS[config.head](self.trunk.channels, config.embedding_channels)
 
     def features(self, grey_BTHW: Tensor) -> Tensor:
         """Grey in [-1, 1] -> trunk features [B, T, C, h, w]; frames do not see each other here."""
@@ -47,7 +54,8 @@ class Colorizer(nn.Module):
         return flat.unflatten(0, grey_BTHW.shape[:2])
 
     def forward(self, grey_BTHW: Tensor) -> Tensor:
-        """Grey in [-1, 1] -> embeddings [B, T, E, h, w]; the frames of a clip see each other."""
+        """Grey in [-1, 1] -> embeddings [B, T, E, h, w]; in the temporal head the frames of a clip see
+        each other."""
         embeddings: Tensor = self.head(self.features(grey_BTHW))
         return embeddings
 
@@ -78,7 +86,7 @@ def load_colorizer(path: Path, device: str = "cpu") -> Colorizer:
             metadata = file.metadata() or {}
         colorizer = Colorizer(ColorizerConfig(**json.loads(metadata["colorizer"])))
         tensors = load_file(path, device="cpu")
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, UserError) as error:
         raise UserError(f"{path}: not a colouriser checkpoint ({error})") from error
     load_weights(colorizer, tensors, path)
     return colorizer.to(device).eval()

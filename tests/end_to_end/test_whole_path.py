@@ -1,5 +1,6 @@
 """The commands one after the other, as a user types them, on small real H.264 files."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -72,7 +74,7 @@ def test_the_dataset_is_sound_and_names_the_bad_video(place):
 def test_the_run_holds_what_is_promised(place):
     run = place / "run"
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["model"] == {"width": 4, "embedding_channels": 8}
+    assert config["model"] == {"width": 4, "embedding_channels": 8, "head": "temporal"}
     assert (run / "codebook.json").read_bytes() == (place / "dataset/codebook.json").read_bytes()
     checkpoints = sorted(run.glob("checkpoint_*/checkpoint.pt"))
     state = torch.load(checkpoints[-1], weights_only=True)
@@ -208,6 +210,32 @@ def test_a_killed_training_resumes_and_repeats_no_record(place, tmp_path):
     )  # fmt: skip
     assert "has another model" in wider
     assert len(wider.strip().splitlines()) == 1
+
+
+def worker_processes(training):
+    """The Ray Train workers of one training, and of no other."""
+    found = []
+    for process in psutil.Process(training.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "TrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_a_killed_worker_is_replaced_and_no_record_is_lost_or_repeated(place, tmp_path):
+    run = tmp_path / "run"
+    training = start_training(place, run, "--workers", "2")
+    wait_for(lambda: len(history_of(run)) >= 12 or training.poll() is not None)
+    assert training.poll() is None, training.stderr.read()[-3000:]
+    workers = worker_processes(training)
+    assert len(workers) == 2
+    workers[1].kill()
+    _, errors = training.communicate(timeout=280)
+    assert training.returncode == 0, errors[-3000:]
+    assert not workers[0].is_running()  # both start again from the last checkpoint
+    steps = [r["step"] for r in history_of(run) if r["kind"] == "train"]
+    assert steps == list(range(1, 61))
+    assert (run / "model.safetensors").exists()
 
 
 def test_validation_videos_are_not_trained_on(place):

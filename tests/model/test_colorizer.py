@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from model.colorizer import (
     save_colorizer,
 )
 from model.errors import UserError
-from model.head import DILATIONS, Head, position_channels
+from model.head import DILATIONS, LinearHead, TemporalHead, position_channels
 from model.objectives.colorization import ClipBatch, Colorization
 from model.trunk import Trunk
 
@@ -28,7 +29,7 @@ def colorizer():
 def test_the_papers_shapes():
     trunk = Trunk(64)
     assert trunk(torch.zeros(1, 1, 256, 256)).shape == (1, 256, 32, 32)
-    assert Head(256, 64)(torch.zeros(1, 4, 256, 4, 4)).shape == (1, 4, 64, 4, 4)
+    assert TemporalHead(256, 64)(torch.zeros(1, 4, 256, 4, 4)).shape == (1, 4, 64, 4, 4)
     assert DILATIONS == (1, 2, 4, 8, 16)
 
 
@@ -54,9 +55,32 @@ def test_position_channels_run_from_minus_one_to_one():
 
 def test_the_head_sees_where_a_cell_is():
     torch.manual_seed(0)
-    head = Head(8, 4).eval()
+    head = TemporalHead(8, 4).eval()
     embeddings = head(torch.zeros(1, 4, 8, 6, 6))[0, 0]
     assert not torch.allclose(embeddings[:, 2, 2], embeddings[:, 3, 4])
+
+
+def test_the_linear_head_knows_neither_place_nor_neighbours():
+    torch.manual_seed(0)
+    head = LinearHead(8, 4)
+    features = torch.rand(2, 4, 8, 6, 5)
+    embeddings = head(features)
+    assert embeddings.shape == (2, 4, 4, 6, 5)
+    shuffled = torch.randperm(30)
+    moved = features.flatten(3)[..., shuffled].unflatten(3, (6, 5))
+    assert torch.allclose(
+        head(moved), embeddings.flatten(3)[..., shuffled].unflatten(3, (6, 5)), atol=1e-6
+    )
+    assert torch.allclose(head(features[:, [3, 1]]), embeddings[:, [3, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["temporal", "linear"])
+def test_fresh_logits_are_neither_flat_nor_saturated(head):
+    torch.manual_seed(0)
+    colorizer = Colorizer(ColorizerConfig(width=16, head=head))
+    embeddings = colorizer(torch.rand(2, 4, 64, 64) * 2 - 1).flatten(3)
+    logits = torch.einsum("bci,bcj->bij", embeddings[:, 3], embeddings[:, 0])
+    assert 0.2 < logits.std() < 5
 
 
 @pytest.mark.parametrize("changed", range(4))
@@ -86,9 +110,10 @@ def test_clips_of_a_batch_do_not_mix(colorizer):
     assert torch.allclose(together[1:], colorizer(second), atol=1e-5)
 
 
-def test_gradient_reaches_every_weight():
+@pytest.mark.parametrize("head", ["temporal", "linear"])
+def test_gradient_reaches_every_weight(head):
     torch.manual_seed(0)
-    objective = Colorization(Colorizer(SMALL))
+    objective = Colorization(Colorizer(replace(SMALL, head=head)))
     codes = torch.randint(0, 16, (2, 4, 8, 8))
     target = torch.nn.functional.one_hot(codes, 16).permute(0, 1, 4, 2, 3).to(torch.uint8)
     grey = torch.randint(0, 256, (2, 4, 64, 64), dtype=torch.uint8)
@@ -104,12 +129,14 @@ def test_grey_is_scaled_to_minus_one_to_one():
     assert normalise_grey(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
 
 
-def test_saved_weights_come_back(colorizer, tmp_path):
+@pytest.mark.parametrize("head", ["temporal", "linear"])
+def test_saved_weights_come_back(head, tmp_path):
+    colorizer = Colorizer(replace(SMALL, head=head)).eval()
     path = tmp_path / "model.safetensors"
     save_colorizer(colorizer, path)
     back = load_colorizer(path)
     clip = torch.rand(1, 4, 64, 64)
-    assert back.config == SMALL
+    assert back.config == colorizer.config
     assert torch.equal(back(clip), colorizer(clip))
     assert list(tmp_path.iterdir()) == [path]
 
@@ -120,6 +147,16 @@ def test_a_checkpoint_of_another_shape_is_refused_by_name(colorizer, tmp_path):
     wider = json.dumps({"width": 8, "embedding_channels": 8})
     save_file(load_file(path), path, metadata={"colorizer": wider})
     with pytest.raises(UserError, match=r"model\.safetensors: trunk\.stem\.0\.weight has shape"):
+        load_colorizer(path)
+
+
+def test_an_unknown_head_is_refused(colorizer, tmp_path):
+    with pytest.raises(UserError, match="head must be one of temporal, linear"):
+        ColorizerConfig(head="cubic")
+    path = tmp_path / "model.safetensors"
+    save_colorizer(colorizer, path)
+    save_file(load_file(path), path, metadata={"colorizer": json.dumps({"head": "cubic"})})
+    with pytest.raises(UserError, match=r"model\.safetensors: .*head must be one of"):
         load_colorizer(path)
 
 
