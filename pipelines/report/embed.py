@@ -2,10 +2,12 @@
 
 import base64
 import io
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 from PIL import Image
 
 from model.errors import UserError
@@ -16,6 +18,8 @@ class EmbeddedFilm:
     """An MP4 file as a URI; `frames` is the number of its pictures."""
 
     uri: str
+    poster_uri: str
+    """Its middle picture as a JPEG file: what a browser shows before the film plays."""
     width_px: int
     height_px: int
     frames: int
@@ -37,19 +41,34 @@ def embed_film(path: Path) -> EmbeddedFilm:
     """
     content = _content(path)
     try:
-        with av.open(io.BytesIO(content), format="mp4") as container:
+        with av.open(io.BytesIO(content), "r", format="mp4") as container:
             if not container.streams.video:
                 raise UserError(f"{path}: no video stream")
             stream = container.streams.video[0]
             codec = stream.codec_context.name
+            if codec != "h264":
+                raise UserError(f"{path}: {codec} video; browsers play H.264 everywhere")
             film = EmbeddedFilm(
-                _uri("video/mp4", content), stream.width, stream.height, stream.frames
+                _uri("video/mp4", content),
+                _uri("image/jpeg", _middle_picture(path, container)),
+                stream.width,
+                stream.height,
+                stream.frames,
             )
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(f"{path}: not a readable MP4 file: {error.strerror}") from error
-    if codec != "h264":
-        raise UserError(f"{path}: {codec} video; browsers play H.264 everywhere")
     return film
+
+
+def _middle_picture(path: Path, container: InputContainer) -> bytes:
+    """The middle picture of the film as a JPEG file."""
+    middle = container.streams.video[0].frames // 2
+    picture = next(itertools.islice(container.decode(video=0), middle, None), None)
+    if picture is None:
+        raise UserError(f"{path}: the film has no picture")
+    file = io.BytesIO()
+    picture.to_image().save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def embed_picture(path: Path) -> EmbeddedPicture:

@@ -64,6 +64,8 @@ def test_nothing_is_loaded_from_elsewhere(html):
     ]
     assert len([r for r in references if r.startswith("data:video/mp4;base64,")]) == 3
     assert len([r for r in references if r.startswith("data:image/png;base64,")]) == 1
+    posters = [film["poster"] for film in elements.attributes("video")]
+    assert len([p for p in posters if p.startswith("data:image/jpeg;base64,")]) == 3
     assert [r for r in references if not r.startswith(("data:", "#"))] == []
     assert "@import" not in html
     assert [found for found in re.findall(r"url\(([^)]*)", html) if not found.startswith("#")] == []
