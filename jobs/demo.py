@@ -45,9 +45,9 @@ class DemoOptions:
     """Folder of your own clips; by default the demo renders its own, with true masks."""
     seed: int = 0
     """Scenes, held-out videos and initial weights."""
-    steps: int = 600
+    steps: int = 400
     """Training steps."""
-    videos: int = 160
+    videos: int = 300
     """Training videos to render."""
     held_out: int = 8
     """Annotated videos to render; none of their frames is trained on."""
