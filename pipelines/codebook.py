@@ -13,7 +13,7 @@ import numpy as np
 
 from model.errors import UserError
 from pipelines.corpus import Video, hashed_share
-from pipelines.decode import DecodeError, Decoder
+from pipelines.decode import Decoder
 from pipelines.storage import fingerprint, read_json, write_json
 from pipelines.targets import cell_lab
 
@@ -68,13 +68,10 @@ def choose_videos(videos: Iterable[Video], config: CodebookConfig, seed: int) ->
 def sample_ab(
     decoder: Decoder, video: Video, config: CodebookConfig, per_video: int, seed: int
 ) -> np.ndarray:
-    """ab values [n, 2] float32 of random cells of the first frames; empty for an unreadable video."""
+    """ab values [n, 2] float32 of random cells of the first frames. Raises `DecodeError`."""
     cells: list[np.ndarray] = []
-    try:
-        for chunk in decoder.chunks(Path(video.uri), max_frames=config.frames_per_video):
-            cells.extend(cell_lab(frame)[..., 1:].reshape(-1, 2) for frame in chunk.frames_NHW3)
-    except DecodeError:
-        return np.zeros((0, 2), dtype=np.float32)  # the shard stage reports it
+    for chunk in decoder.chunks(Path(video.uri), max_frames=config.frames_per_video):
+        cells.extend(cell_lab(frame)[..., 1:].reshape(-1, 2) for frame in chunk.frames_NHW3)
     if not cells:
         return np.zeros((0, 2), dtype=np.float32)
     ab = np.concatenate(cells)

@@ -42,7 +42,7 @@ from pipelines.dataset_folder import (
     remove_leftovers,
     write_summary,
 )
-from pipelines.decode import Decoder
+from pipelines.decode import DecodeError, Decoder
 from pipelines.shard_maker import ShardMaker, ShardPlan, plan_shards
 from pipelines.shards import ERROR_SCHEMA, Marker, VideoError, read_marker
 from pipelines.storage import fingerprint, write_table
@@ -112,7 +112,7 @@ def _manifest_stage(
 
 
 class _Sampler:
-    """Ray Data stage: a video's row -> its sample of colours."""
+    """Ray Data stage: a video's row -> its sample of colours, or why there is none."""
 
     def __init__(self, config: PreprocessConfig, per_video: int) -> None:
         self._config = config
@@ -122,8 +122,19 @@ class _Sampler:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         video = Video(**row)
         seed = self._config.corpus.seed
-        ab = sample_ab(self._decoder, video, self._config.codebook, self._per_video, seed)
-        return {"video_id": video.video_id, "ab": ab.astype("<f4").tobytes()}
+        try:
+            ab = sample_ab(self._decoder, video, self._config.codebook, self._per_video, seed)
+        except DecodeError as error:
+            failure = {"kind": error.kind, "message": error.message}
+            return {"video_id": video.video_id, "uri": video.uri, "ab": b"", **failure}
+        sample = ab.astype("<f4").tobytes()
+        return {
+            "video_id": video.video_id,
+            "uri": video.uri,
+            "ab": sample,
+            "kind": "",
+            "message": "",
+        }
 
 
 def _codebook_stage(
@@ -141,6 +152,7 @@ def _codebook_stage(
     if not chosen:
         raise UserError("no video belongs to the training split")
     samples: dict[str, np.ndarray] = {}
+    failed: list[VideoError] = []
     dataset = ray.data.from_items(
         [asdict(video) for video in chosen], override_num_blocks=min(len(chosen), 8 * workers)
     ).map(
@@ -152,6 +164,16 @@ def _codebook_stage(
     for row in dataset.iter_rows():
         samples[row["video_id"]] = np.frombuffer(row["ab"], dtype="<f4").reshape(-1, 2)
         progress("codebook", len(samples), len(chosen), "videos sampled")
+        if row["kind"]:
+            failed.append(
+                VideoError(row["video_id"], row["uri"], row["kind"], row["message"], attempts=1)
+            )
+    if len(failed) == len(chosen):  # otherwise the shard stage meets these videos again
+        _write_errors(out, failed)
+        raise UserError(
+            f"{out / 'errors.parquet'}: none of the {len(failed)} sampled videos could be decoded; "
+            f"the first is {failed[0].uri} ({failed[0].kind}: {failed[0].message})"
+        )
     codebook = fit_codebook(samples, config.codebook.clusters, seed)
     save_codebook(codebook, path)
     return codebook
@@ -211,6 +233,11 @@ def _valid_marker(plan: ShardPlan, clips: Path, wanted: str) -> Marker | None:
     return marker if marker is not None and marker.fingerprint == wanted else None
 
 
+def _write_errors(out: Path, errors: Sequence[VideoError]) -> None:
+    rows = [asdict(error) for error in sorted(errors, key=lambda e: e.video_id)]
+    write_table(out / "errors.parquet", pa.Table.from_pylist(rows, schema=ERROR_SCHEMA))
+
+
 def _finish(
     out: Path,
     config: PreprocessConfig,
@@ -222,8 +249,7 @@ def _finish(
     started_s: float,
 ) -> PreprocessSummary:
     errors: list[VideoError] = [row for marker in markers for row in marker.error_rows]
-    rows = [asdict(error) for error in sorted(errors, key=lambda e: e.video_id)]
-    write_table(out / "errors.parquet", pa.Table.from_pylist(rows, schema=ERROR_SCHEMA))
+    _write_errors(out, errors)
     return write_summary(
         out,
         config,

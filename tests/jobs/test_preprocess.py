@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -49,6 +50,22 @@ def test_too_many_failures_exit_1_and_the_dataset_is_there(
     assert run([*arguments, "--decode.fps-hz", "3"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "decode.fps_hz 6.0 -> 3.0" in line
+
+
+def test_when_nothing_can_be_decoded_the_reasons_are_on_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in "abcd":
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(b"this is no video")
+    out = tmp_path / "dataset"
+    assert run(["preprocess", str(tmp_path / "videos"), "--out", str(out)]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "none of the" in message
+    assert "unreadable" in message
+    errors = pq.read_table(out / "errors.parquet").to_pylist()
+    assert errors
+    assert {row["kind"] for row in errors} == {"unreadable"}
 
 
 def test_one_stage(tmp_path: Path, videos: Path) -> None:

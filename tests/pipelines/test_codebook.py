@@ -18,7 +18,7 @@ from pipelines.codebook import (
     save_codebook,
 )
 from pipelines.corpus import Video
-from pipelines.decode import DecodeConfig, Decoder
+from pipelines.decode import DecodeConfig, DecodeError, Decoder
 from tests.conftest import MakeVideo
 
 
@@ -113,7 +113,8 @@ def test_sampled_colours_depend_on_the_video_alone(tmp_path: Path, make_video: M
         assert not np.array_equal(first, sample_ab(decoder, video, config, 50, seed=1))
         assert len(sample_ab(decoder, video, config, 10_000, seed=0)) == 2 * 8 * 8
         gone = replace(video, uri=str(tmp_path / "gone.mp4"))
-        assert sample_ab(decoder, gone, config, 50, seed=0).shape == (0, 2)
+        with pytest.raises(DecodeError):
+            sample_ab(decoder, gone, config, 50, seed=0)
 
 
 @pytest.mark.parametrize(
