@@ -43,6 +43,10 @@ class DecodeConfig:
             raise UserError(f"size_px must be a multiple of 8, not {self.size_px}")
 
 
+_PIPE_BYTES = 1 << 20
+"""Five frames of 256x256, the most that Linux lets anybody have: fewer switches between processes."""
+
+
 class DecodeError(Exception):
     """A video failed. `kind` is the word that goes into `errors.parquet`."""
 
@@ -127,6 +131,7 @@ class Decoder:
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
                 bufsize=0,
+                pipesize=_PIPE_BYTES,
             )
         return self._process
 
