@@ -30,13 +30,14 @@ def cell_lab(frame_HW3: np.ndarray) -> np.ndarray:
     xyz = cv2.transform(cv2.LUT(frame_HW3, _LINEAR_OF_BYTE), _XYZ_FROM_RGB)
     # f(t) = cube root above the threshold t0, its tangent below; without a branch this is
     # cbrt(max(t, t0)) + slope * (min(t, t0) - t0).
-    # OpenCV compares with a number only the first channel, so all values become one channel.
+    # OpenCV compares only the first channel with a number (its stubs know no numbers at all), so all
+    # values become one channel. numpy's minimum and maximum take three times as long.
     flat = xyz.reshape(height, width * 3)
-    below = cv2.resize(
-        cv2.min(flat, _THRESHOLD).reshape(xyz.shape), cells, interpolation=cv2.INTER_AREA
-    )
-    root = cv2.exp(cv2.log(cv2.max(flat, _THRESHOLD)) * np.float32(1 / 3))
-    f = cv2.resize(root.reshape(xyz.shape), cells, interpolation=cv2.INTER_AREA)
+    lower = cv2.min(flat, _THRESHOLD).reshape(xyz.shape)  # type: ignore[call-overload]
+    upper = cv2.max(flat, _THRESHOLD).reshape(xyz.shape)  # type: ignore[call-overload]
+    below = cv2.resize(lower, cells, interpolation=cv2.INTER_AREA)
+    root = cv2.exp(cv2.log(upper) * np.float32(1 / 3))
+    f = cv2.resize(root, cells, interpolation=cv2.INTER_AREA)
     f = f + np.float32(LAB_SLOPE) * (below - np.float32(_THRESHOLD))
     fx, fy, fz = f[..., 0], f[..., 1], f[..., 2]
     return np.stack((116.0 * fy - 16.0, 500.0 * (fx - fy), 200.0 * (fy - fz)), axis=-1)
