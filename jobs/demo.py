@@ -1,12 +1,15 @@
 """`huetrack demo`: the whole path on small videos, in minutes, with honest numbers."""
 
+import itertools
 import shutil
 import time
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import cv2
 import numpy as np
+import pyarrow.parquet as pq
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
@@ -23,15 +26,18 @@ from pipelines.clip_rows import BatchConfig
 from pipelines.corpus import CorpusConfig, load_manifest
 from pipelines.dataset_folder import PreprocessConfig
 from pipelines.evaluation import MaskEvaluation, evaluate_masks
-from pipelines.footage import find_footage
+from pipelines.footage import Footage
 from pipelines.labels.davis import write_mask
 from pipelines.preprocess import preprocess
 from pipelines.storage import write_json
 from pipelines.synthetic import write_annotated, write_corpus
 from pipelines.validate import validate_dataset
+from pipelines.video import write_h264
 
 PROTOCOL: Literal["crw"] = "crw"
 BASELINES = ("identity", "untrained")
+EXCERPT_FRAMES = 72
+EXCERPT_SHORT_SIDE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def demo_command(options: Annotated[DemoOptions, Parameter(name="*")] = DEFAULTS
     The rendered videos show textured objects that move, turn and hide each other over textured
     moving backgrounds; J&F of the trained network stands beside that of the first mask repeated and
     of an untrained network. With --data your own clips are trained on, and since they have no masks,
-    tiles of the first frame are carried for the eye.
+    tiles of the first frame are carried through the beginning of four of them, for the eye.
 
     Example: huetrack demo --out demo
     """
@@ -178,19 +184,35 @@ def _table(scores: dict[str, MaskEvaluation], videos: int) -> Table:
 
 
 def _show(options: DemoOptions, workers: int) -> Path:
-    """Own clips have no masks: carry a grid of tiles through the held-out ones, for the eye."""
-    assert options.data is not None
-    manifest = load_manifest(options.out / "dataset" / "manifest.parquet")
+    """Own clips have no masks: carry a grid of tiles through some held-out ones, for the eye."""
+    dataset = options.out / "dataset"
+    failed = set(pq.read_table(dataset / "errors.parquet")["video_id"].to_pylist())
+    manifest = load_manifest(dataset / "manifest.parquet")
+    held_out = [v for v in manifest if v.split == "val" and v.video_id not in failed]
     archive, labels = options.out / "archive", options.out / "tiles"
     archive.mkdir()
-    for video in [v for v in manifest if v.split == "val"][:4]:
-        source = Path(video.uri)
-        shutil.copyfile(source, archive / f"{Path(video.video_id).name}{source.suffix}")
-    for item in find_footage(archive):
-        name, (height, width) = item.first_frame()
-        write_mask(labels / "masks" / item.video_id / f"{name}.png", tiles(height, width))
+    for index, video in enumerate(held_out[:4]):
+        name = f"{index:02d}-{Path(video.video_id).name}"
+        height, width = _excerpt(Path(video.uri), archive / f"{name}.mp4")
+        write_mask(labels / "masks" / name / "00000.png", tiles(height, width))
     out = _propagate(options, str(options.out / "run"), archive, labels, workers)
     return make_report(ReportOptions(out, run=options.out / "run"))
+
+
+def _excerpt(source: Path, target: Path) -> tuple[int, int]:
+    """Write the beginning of a video, made small, so that it is done in a minute at most.
+
+    Returns its height and width.
+    """
+    item = Footage(source.stem, source, source.stat().st_size)
+    frames: list[np.ndarray] = []
+    for _, frame_HW3 in itertools.islice(item.frames(), EXCERPT_FRAMES):
+        scale = min(1.0, EXCERPT_SHORT_SIDE_PX / min(frame_HW3.shape[:2]))
+        # H.264 needs even sides; so the tiles have them too.
+        height, width = (2 * round(scale * side / 2) for side in frame_HW3.shape[:2])
+        frames.append(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA))
+    write_h264(target, frames, item.fps_hz())
+    return frames[0].shape[0], frames[0].shape[1]
 
 
 def tiles(height_px: int, width_px: int, rows: int = 3, columns: int = 4) -> np.ndarray:
