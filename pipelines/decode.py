@@ -1,11 +1,12 @@
 """Decoding that cannot take the job down: a persistent child process with a deadline.
 
-decord has been seen to hang in native code that ignores SIGTERM and holds the GIL, so no timeout
+Decoders have been seen to hang in native code that ignores SIGTERM and holds the GIL, so no timeout
 inside the process works. The child (`pipelines/decode_child.py`) is killed with SIGKILL when it gives
 no sign of progress before the deadline, and replaced for the next video.
 """
 
 import json
+import mmap
 import os
 import select
 import subprocess
@@ -15,12 +16,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+import cv2
 import numpy as np
 
 from model.errors import UserError
-from pipelines.decode_child import Chunk, Request
+from pipelines.decode_protocol import (
+    HALVES,
+    ChunkHeader,
+    DecoderName,
+    Request,
+    frame_shape,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,9 @@ class DecodeConfig:
     """Frames per second to keep, sampled by timestamp."""
     size_px: int = 256
     """Side of the square to which frames are resized (aspect not kept, as in the paper)."""
+    decoder: DecoderName = "auto"
+    """auto: PyAV, and decord for containers that PyAV cannot open; decord: the other way round;
+    pyav: PyAV alone; dummy: made-up frames, to measure everything but decoding."""
     deadline_s: float = 60.0
     """The decoder is killed after this long without a sign of progress on a video."""
     memory_mb: int = 6144
@@ -43,8 +53,14 @@ class DecodeConfig:
             raise UserError(f"size_px must be a multiple of 8, not {self.size_px}")
 
 
-_PIPE_BYTES = 1 << 20
-"""Five frames of 256x256, the most that Linux lets anybody have: fewer switches between processes."""
+@dataclass(frozen=True)
+class Chunk:
+    """Some sampled frames in order."""
+
+    timestamps_s: list[float]
+    """From the video's first frame."""
+    frames_NHW3: np.ndarray
+    """uint8 RGB."""
 
 
 class DecodeError(Exception):
@@ -64,6 +80,8 @@ class Decoder:
     def __init__(self, config: DecodeConfig) -> None:
         self.config = config
         self._process: subprocess.Popen[bytes] | None = None
+        self._shared = np.zeros((HALVES, 0), dtype=np.uint8)
+        self._unread = b""
 
     def __enter__(self) -> "Decoder":
         return self
@@ -86,6 +104,7 @@ class Decoder:
             if pipe is not None:
                 pipe.close()
         self._process = None
+        self._unread = b""
 
     def peak_rss_bytes(self) -> int:
         """Largest resident set of the current child."""
@@ -99,21 +118,31 @@ class Decoder:
         `no_video_stream`, `truncated`, `timeout`, `crashed` or `out_of_memory`.
         """
         config = self.config
-        request = Request(str(path), config.fps_hz, config.size_px, max_frames, self.CHUNK_FRAMES)
+        request = Request(
+            str(path),
+            config.decoder,
+            config.fps_hz,
+            config.size_px,
+            max_frames,
+            self.CHUNK_FRAMES,
+        )
         process = self._ready()
         finished = False
         try:
-            self._send(process, request)
+            self._send(process, json.dumps(asdict(request)).encode() + b"\n")
             while True:
                 deadline = time.monotonic() + config.deadline_s
                 header = json.loads(self._read_line(process, deadline))
                 if "error" in header:
-                    finished = True
+                    # A child that ran out of memory once would always seem to have done so.
+                    finished = header["error"] != "out_of_memory"
                     raise DecodeError(header["error"], header["message"])
                 if "end" in header:
                     finished = True
                     return
-                yield self._read_chunk(process, header, deadline)
+                chunk = self._copy(ChunkHeader(**header))
+                self._send(process, b"\n")
+                yield chunk
         finally:
             if not finished:  # the consumer left early, or the child is in an unknown state
                 self.close()
@@ -122,23 +151,37 @@ class Decoder:
         if self._process is not None and self._process.poll() is not None:
             self.close()
         if self._process is None:
-            root = str(Path(__file__).resolve().parent.parent)
-            path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+            self._start()
+        assert self._process is not None
+        return self._process
+
+    def _start(self) -> None:
+        """A child with memory to share; the kernel frees that when both are gone."""
+        root = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        half = self.CHUNK_FRAMES * self.config.size_px**2 * 3
+        descriptor = os.memfd_create("huetrack-frames")
+        try:
+            os.ftruncate(descriptor, HALVES * half)
+            mapped = mmap.mmap(descriptor, HALVES * half)
+            self._shared = np.frombuffer(mapped, dtype=np.uint8).reshape(HALVES, half)
+            command = [sys.executable, "-m", "pipelines.decode_child"]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.decode_child", str(self.config.memory_mb)],
+                [*command, str(self.config.memory_mb), str(descriptor)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
                 bufsize=0,
-                pipesize=_PIPE_BYTES,
+                pass_fds=[descriptor],
             )
-        return self._process
+        finally:
+            os.close(descriptor)
 
-    def _send(self, process: "subprocess.Popen[bytes]", request: Request) -> None:
+    def _send(self, process: "subprocess.Popen[bytes]", line: bytes) -> None:
         assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
+            process.stdin.write(line)
         except BrokenPipeError:
             raise self._death(process) from None
 
@@ -146,40 +189,34 @@ class Decoder:
         code = process.wait()
         return DecodeError("crashed", f"the decoder died (exit status {code})")
 
-    def _read_into(
-        self, process: "subprocess.Popen[bytes]", view: memoryview, deadline: float
-    ) -> None:
-        """Fill `view` from the child before the deadline."""
+    def _read_line(self, process: "subprocess.Popen[bytes]", deadline: float) -> bytes:
+        """The next line of the child's answer."""
         assert process.stdout is not None
         descriptor = process.stdout.fileno()
-        done = 0
-        while done < len(view):
+        while b"\n" not in self._unread:
             wait_s = deadline - time.monotonic()
             if wait_s <= 0 or not select.select([descriptor], [], [], wait_s)[0]:
                 raise DecodeError(
                     "timeout", f"no progress for {self.config.deadline_s:g} s; decoder killed"
                 )
-            count = os.readv(descriptor, [view[done:]])
-            if count == 0:
+            part = os.read(descriptor, 1 << 16)
+            if not part:
                 raise self._death(process)
-            done += count
+            self._unread += part
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
 
-    def _read_line(self, process: "subprocess.Popen[bytes]", deadline: float) -> bytes:
-        line = bytearray()
-        byte = bytearray(1)
-        while not line.endswith(b"\n"):
-            self._read_into(process, memoryview(byte), deadline)
-            line += byte
-        return bytes(line)
-
-    def _read_chunk(
-        self, process: "subprocess.Popen[bytes]", header: dict[str, Any], deadline: float
-    ) -> Chunk:
-        timestamps_s = [float(t) for t in header["timestamps_s"]]
-        side = self.config.size_px
-        frames = np.empty((len(timestamps_s), side, side, 3), dtype=np.uint8)
-        self._read_into(process, frames.data.cast("B"), deadline)
-        return Chunk(timestamps_s, frames)
+    def _copy(self, header: ChunkHeader) -> Chunk:
+        """The announced frames as RGB, out of the shared memory."""
+        count, side = len(header.timestamps_s), self.config.size_px
+        shape = (count, *frame_shape(header.layout, side))
+        source = self._shared[header.half, : int(np.prod(shape))].reshape(shape)
+        if header.layout == "rgb24":
+            return Chunk(header.timestamps_s, source.copy())
+        frames = np.empty((count, side, side, 3), dtype=np.uint8)
+        for planes, frame in zip(source, frames, strict=True):
+            cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420, dst=frame)
+        return Chunk(header.timestamps_s, frames)
 
 
 def peak_rss_bytes(process: str | int) -> int:

@@ -3,6 +3,7 @@
 Shape legend: H height and W width in pixels, 3 the channels R, G, B.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -12,11 +13,13 @@ from pathlib import Path
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 
 from model.errors import UserError
+from pipelines.storage import Location, open_binary
 
 # Broadcast rates are multiples of 1/1001 (23.976... = 24000/1001), so this finds them in a float.
 _LARGEST_RATE_DENOMINATOR = 1001
@@ -124,7 +127,18 @@ def _yuv_frame(rgb_HW3: np.ndarray) -> VideoFrame:
     )
 
 
-def read_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
+@contextlib.contextmanager
+def open_video(path: Location) -> Iterator[InputContainer]:
+    """The container of a video; an object on S3 is fetched in parts as they are needed.
+
+    Raises `av.error.FFmpegError` and `OSError`.
+    """
+    with contextlib.ExitStack() as stack:
+        source = str(path) if isinstance(path, Path) else stack.enter_context(open_binary(path))
+        yield stack.enter_context(av.open(source, "r"))
+
+
+def read_frames(path: Location) -> Iterator[tuple[float, np.ndarray]]:
     """Yields (time in seconds, uint8 RGB [H, W, 3]) for every frame of the first video stream.
 
     Times are the presentation times, moved so that the first frame is at 0; a frame without a
@@ -136,7 +150,7 @@ def read_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
     """
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             if not container.streams.video:
                 raise UserError(f"{path}: no video stream")
             stream = container.streams.video[0]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,8 @@ import pytest
 from model.errors import UserError
 from pipelines.decode import DecodeConfig, DecodeError, Decoder
 from tests.conftest import MakeVideo
+from tests.ffmpeg_oracle import by_the_rule, ffmpeg_frames, needs_ffmpeg, probed_times
 
-needs_ffmpeg = pytest.mark.skipif(
-    not (shutil.which("ffprobe") and shutil.which("ffmpeg")), reason="ffprobe or ffmpeg is missing"
-)
 CLIPS = [
     "clips/lipnet_grid__GRID__bbaf2n.mpg",
     "clips/intel_sample__asl_gestures__no.mkv",
@@ -45,10 +42,10 @@ BROKEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    """One child for the tests that do not harm it."""
-    with Decoder(DecodeConfig()) as decoder:
+@pytest.fixture(scope="module", params=["auto", "decord"])
+def decoder(request: pytest.FixtureRequest) -> Iterator[Decoder]:
+    """One child of each kind for the tests that do not harm it."""
+    with Decoder(DecodeConfig(decoder=request.param)) as decoder:
         yield decoder
 
 
@@ -64,31 +61,6 @@ def newest_child() -> psutil.Process:
     children = psutil.Process().children()
     decoding = [child for child in children if "pipelines.decode_child" in child.cmdline()]
     return max(decoding, key=psutil.Process.create_time)
-
-
-def probed_times(path: Path) -> np.ndarray:
-    """Presentation times of all frames according to ffprobe, from the first one."""
-    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-of", "csv=p=0"]
-    command += ["-show_entries", "frame=best_effort_timestamp_time", str(path)]
-    report = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    cells = [cell for cell in report.replace(",", " ").split() if cell != "N/A"]
-    times_s = np.array([float(cell) for cell in cells])
-    return times_s - times_s[0]
-
-
-def ffmpeg_frames(path: Path) -> np.ndarray:
-    """Every frame as ffmpeg shows it (rotated if the file says so), 256x256 RGB."""
-    command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v:0", "-vsync", "passthrough"]
-    command += ["-vf", "scale=256:256", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    raw = subprocess.run(command, capture_output=True, check=True).stdout
-    return np.frombuffer(raw, np.uint8).reshape(-1, 256, 256, 3)
-
-
-def by_the_rule(times_s: np.ndarray) -> list[int]:
-    """Indices of the frames that six a second take."""
-    targets_s = np.arange(int(times_s[-1] * 6) + 2) / 6
-    meeting = [np.flatnonzero(times_s >= target_s - 1e-3) for target_s in targets_s]
-    return sorted({int(indices[0]) for indices in meeting if len(indices)})
 
 
 def error_of(decoder: Decoder, path: Path) -> DecodeError:
@@ -175,6 +147,24 @@ def test_what_is_not_a_video(tmp_path: Path, make_video: MakeVideo, decoder: Dec
     assert len(times_s) == 12
 
 
+def test_what_pyav_opens_is_not_handed_to_decord(tmp_path: Path, make_video: MakeVideo) -> None:
+    """Of damaged streams decord's threads make now this, now that; a corpus must not depend on it."""
+    path = make_video(tmp_path / "hollow.mp4", frames=24)
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"mdat") + 4
+    length = int.from_bytes(content[begin - 8 : begin - 4], "big") - 8
+    content[begin : begin + length] = b"\xff" * length
+    path.write_bytes(content)
+    with Decoder(DecodeConfig(decoder="auto")) as decoder:
+        hollow = error_of(decoder, path)
+        path.write_text("no container")
+        text = error_of(decoder, path)
+    assert hollow.kind in {"unreadable", "no_video_stream"}
+    assert "decord" not in hollow.message
+    assert text.kind == "unreadable"
+    assert "PyAV: " in text.message and "decord: " in text.message
+
+
 @needs_ffmpeg
 def test_a_file_with_sound_only(tmp_path: Path, decoder: Decoder) -> None:
     path = tmp_path / "sound.mp4"
@@ -189,13 +179,35 @@ def test_a_damaged_end_is_truncated_after_the_frames_before_it(
     path = make_video(tmp_path / "cut.mp4", frames=300, fps_hz=25, size_hw=(96, 128))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     seen = 0
-    with Decoder(DecodeConfig(fps_hz=25, size_px=64)) as decoder:
+    with Decoder(DecodeConfig(fps_hz=25, size_px=64, decoder="decord")) as decoder:
         with pytest.raises(DecodeError) as caught:
             for chunk in decoder.chunks(path):
                 seen += len(chunk.timestamps_s)
         assert caught.value.kind == "truncated"
         assert 0 < seen < 300
         assert f"after {seen} frames" in caught.value.message
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "webm"])
+def test_a_file_that_lost_its_end_is_truncated(
+    tmp_path: Path, make_video: MakeVideo, suffix: str
+) -> None:
+    source = make_video(tmp_path / "source.mp4", frames=100, fps_hz=25, size_hw=(96, 128))
+    path = tmp_path / f"cut.{suffix}"
+    codec = ["-c:v", "libvpx-vp9", "-cpu-used", "8"] if suffix == "webm" else ["-c", "copy"]
+    command = ["ffmpeg", "-v", "error", "-i", str(source), *codec]
+    command += ["-movflags", "+faststart"] if suffix == "mp4" else []
+    subprocess.run([*command, str(path)], check=True)
+    with Decoder(DecodeConfig(size_px=64)) as decoder:
+        times_s, _ = decoded(decoder, path)
+        assert len(times_s) == 24
+        whole_bytes = path.stat().st_size
+        path.write_bytes(path.read_bytes()[: whole_bytes * 6 // 10])
+        error = error_of(decoder, path)
+    assert error.kind == "truncated"
+    missing_bytes = whole_bytes - whole_bytes * 6 // 10
+    assert f"ends {missing_bytes} bytes early" in error.message
 
 
 def test_awkward_names(tmp_path: Path, make_video: MakeVideo, decoder: Decoder) -> None:
