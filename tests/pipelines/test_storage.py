@@ -1,3 +1,6 @@
+import hashlib
+import io
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,6 +9,7 @@ import pytest
 
 from model.errors import UserError
 from pipelines.storage import (
+    edge_digest,
     fingerprint,
     inside,
     read_json,
@@ -85,3 +89,11 @@ def test_names_stay_inside_the_folder(tmp_path: Path) -> None:
     for name in ("../a", "a/../../b", "/etc/passwd", "", "..", "a\0b"):
         with pytest.raises(UserError, match="would leave"):
             inside(tmp_path, name)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 100_000, 131_072, 131_073, 500_000])
+def test_the_digest_of_a_files_edges(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    edge = 1 << 16
+    expected = hashlib.blake2b(data[:edge] + data[-edge:] + str(size).encode(), digest_size=12)
+    assert edge_digest(io.BytesIO(data), size) == expected.hexdigest()
