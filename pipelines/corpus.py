@@ -1,70 +1,27 @@
 """Sources -> manifest: which videos there are, each named once.
 
-A source is a folder (searched through), a glob, one video file, or a CSV, TSV or Parquet list. The
-listing is our own: no name is skipped, whatever it begins with.
+A source is a folder (searched through), a glob, one video file, a tar archive, or a CSV, TSV or Parquet
+list. The annotation lists of Kinetics may be joined to them.
 """
 
-import csv
-import glob
 import hashlib
-import itertools
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Literal
 
 from model.errors import UserError
-from pipelines.storage import fingerprint, write_table
-
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".mpe",
-        ".wmv",
-        ".flv",
-        ".ts",
-        ".m2ts",
-        ".3gp",
-        ".ogv",
-        ".vob",
-    ]
-)
-LIST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
-MANIFEST_SCHEMA = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("bytes", pa.int64()),
-        ("etag", pa.string()),
-        ("label", pa.string()),
-        ("split", pa.string()),
-    ]
-)
-_ETAG_BYTES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Video:
-    """A row of the manifest."""
-
-    video_id: str
-    uri: str
-    bytes: int
-    etag: str
-    """Digest of the size and of the file's first and last 64 KiB."""
-    label: str | None
-    split: str
-    """"train" or "val"."""
+from pipelines.kinetics import KineticsConfig, SourceNote, join_annotations, read_annotations
+from pipelines.listing import Found, list_files, stem
+from pipelines.manifest import Video
+from pipelines.s3_path import S3Path
+from pipelines.storage import edge_digest, location
+from pipelines.tar_index import TarIndex, found_members, index_archive
+from pipelines.tar_members import is_archive, split_tar_uri
+from pipelines.video_lists import LIST_SUFFIXES, read_list
 
 
 @dataclass(frozen=True)
@@ -82,52 +39,75 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A file that a source names, before ids are made unique."""
+class Selection:
+    """Which of the videos found are taken."""
 
-    name: str
-    path: Path
-    label: str | None = None
-    split: str | None = None
+    limit: int | None = None
+    """The first so many; all by default."""
+    split: Literal["train", "val"] | None = None
+    """Those of one split; both by default."""
+    shuffle_seed: int | None = None
+    """Order in which files are taken and stored; by id by default. Members of an archive are stored in
+    its own order always."""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"limit must be at least 1, not {self.limit}")
 
 
-def build_manifest(sources: Sequence[str], config: CorpusConfig) -> list[Video]:
-    """All videos of all sources, sorted by id.
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run found out: what has not changed since is not read again."""
 
-    Raises `UserError` for a source that does not exist or holds no video, and for an id given twice.
+    videos: Sequence[Video] = ()
+    indices: Mapping[str, TarIndex] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All that the sources hold."""
+
+    videos: list[Video]
+    """The manifest: files in their order, then the members of each archive in its order."""
+    notes: list[SourceNote]
+    indices: list[TarIndex]
+
+
+Watch = Callable[[int, int], None]
+"""Called with archives read and archives in all."""
+
+
+def build_corpus(
+    sources: Sequence[str],
+    config: CorpusConfig,
+    selection: Selection = Selection(),  # frozen
+    kinetics: KineticsConfig = KineticsConfig(),  # noqa: B008  # frozen
+    earlier: Earlier = Earlier(),  # frozen
+    watch: Watch = lambda *_: None,
+) -> Corpus:
+    """All videos of all sources.
+
+    A file or member that must not or cannot be read is a video with `refused_kind`. Raises `UserError`
+    for a source that does not exist or holds no video, for a list or an annotation that is damaged,
+    and for an id given twice.
     """
-    found = [item for source in sources for item in _expand(source)]
-    by_path: dict[Path, _Found] = {}
-    for item in found:
-        by_path.setdefault(item.path.absolute(), item)
-    for item in by_path.values():
-        shown = str(item.path).encode(errors="backslashreplace").decode()
-        if shown != str(item.path):
-            raise UserError(f"{shown}: the name is not UTF-8")
-    videos = [_video(name, item, config) for name, item in _unique_names(by_path.values())]
-    return sorted(videos, key=lambda video: video.video_id)
-
-
-def save_manifest(videos: Iterable[Video], path: Path) -> None:
-    """Write `manifest.parquet`."""
-    rows = [asdict(video) for video in videos]
-    write_table(path, pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
-
-
-def load_manifest(path: Path) -> list[Video]:
-    """Read `manifest.parquet`. Raises `UserError` when it is missing or is not one."""
-    try:
-        table = pq.read_table(path)
-        return [Video(**row) for row in table.select(MANIFEST_SCHEMA.names).to_pylist()]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest (run `huetrack preprocess`)") from None
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise UserError(f"{path}: not a manifest ({error})") from error
-
-
-def manifest_fingerprint(videos: Iterable[Video]) -> str:
-    """Digest of what is to be decoded; it does not change when the corpus moves elsewhere."""
-    return fingerprint([[v.video_id, v.bytes, v.etag, v.label, v.split] for v in videos])
+    annotations, notes = read_annotations(kinetics.annotations)
+    files = _once(item for source in sources for item in _list(source))
+    repaired = [] if kinetics.replacements is None else _list(kinetics.replacements)
+    mended = {item.uri for item in repaired}
+    files = [item for item in files if item.uri not in mended]
+    indices = _indices([item for item in (*files, *repaired) if _is_archive(item)], earlier, watch)
+    found = _with_members(files, indices, notes)
+    if kinetics.annotations:
+        repaired = _with_members(repaired, indices, notes)
+        found, account = join_annotations(found, repaired, annotations)
+        notes += account
+    videos = _select(found, config, selection, {video.uri: video for video in earlier.videos})
+    if not videos:
+        raise UserError(f"{', '.join(sources)}: none of the {len(files)} files is to be taken")
+    if selection.split is None:
+        videos = ensure_both_splits(videos, config)
+    return Corpus(videos, notes, list(indices.values()))
 
 
 def hashed_share(*parts: object) -> float:
@@ -136,125 +116,141 @@ def hashed_share(*parts: object) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _expand(source: str) -> list[_Found]:
-    path = Path(source)
-    if path.is_dir():
-        found = [
-            _Found(file.relative_to(path).as_posix(), file)
-            for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
-        ]
-        if not found:
-            raise UserError(f"{source}: the folder holds no video")
-        return found
-    if path.is_file():
-        return (
-            _from_list(path) if path.suffix.lower() in LIST_SUFFIXES else [_Found(path.name, path)]
-        )
-    if glob.has_magic(source):
-        files = [Path(name) for name in sorted(_matches(source))]
-        files = [file for file in files if file.is_file()]
-        if not files:
-            raise UserError(f"{source}: the pattern matches no file")
-        base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        return [_Found(file.relative_to(base).as_posix(), file) for file in files]
-    raise UserError(f"{source}: no such file or folder")
+def ensure_both_splits(videos: list[Video], config: CorpusConfig) -> list[Video]:
+    """A small corpus may have no held-out video by chance: then the one with the lowest hash is."""
+    readable = [video for video in videos if video.refused_kind is None]
+    if config.val_share == 0.0 or len(readable) < 2 or any(v.split == "val" for v in readable):
+        return videos
+    chosen = min(readable, key=lambda v: hashed_share(config.seed, "split", v.video_id)).video_id
+    return [replace(v, split="val") if v.video_id == chosen else v for v in videos]
 
 
-def _matches(pattern: str) -> list[str]:
-    return glob.glob(pattern, recursive=True, include_hidden=True)  # noqa: PTH207  # hidden ones too
+def _list(source: str) -> list[Found]:
+    path = location(source)
+    if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+        return read_list(path)
+    return list_files(source)
 
 
-def _from_list(path: Path) -> list[_Found]:
-    """Rows of a list file: column `uri` (or `path`, `file`, `video`), optionally `video_id`,
-    `label`, `split`. Relative paths start at the list's folder and may not leave it."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            rows = pq.read_table(path).to_pylist()
-        else:
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file, delimiter=delimiter))
-    except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-        raise UserError(f"{path}: not a readable list ({error})") from error
-    if not rows:
-        raise UserError(f"{path}: the list is empty")
-    column = next((c for c in ("uri", "path", "file", "video") if c in rows[0]), None)
-    if column is None:
-        raise UserError(f"{path}: needs a column named uri, path, file or video")
-    return [_listed(path, column, row) for row in rows]
+def _once(found: Iterable[Found]) -> list[Found]:
+    by_uri: dict[str, Found] = {}
+    for item in found:
+        by_uri.setdefault(item.uri, item)
+    return list(by_uri.values())
 
 
-def _listed(path: Path, column: str, row: Mapping[str, object]) -> _Found:
-    def text(key: str) -> str | None:
-        value = row.get(key)
-        return None if value is None or value == "" else str(value)
-
-    uri = text(column)
-    if uri is None:
-        raise UserError(f"{path}: a row has no {column}")
-    split = text("split")
-    if split is not None and split not in ("train", "val"):
-        split = {"validation": "val", "valid": "val", "test": "val"}.get(split, split)
-        if split not in ("train", "val"):
-            raise UserError(f"{path}: split {split!r} is neither train nor val")
-    file = Path(uri)
-    if not file.is_absolute():
-        if ".." in PurePosixPath(uri).parts:
-            raise UserError(f"{path}: {uri} leaves the list's folder")
-        file = path.parent / file
-    name = text("video_id") or (uri if not Path(uri).is_absolute() else file.name)
-    return _Found(name, file, text("label"), split)
+def _is_archive(item: Found) -> bool:
+    return item.refused_kind is None and is_archive(item.uri)
 
 
-def _unique_names(found: Iterable[_Found]) -> list[tuple[str, _Found]]:
+def _indices(archives: Sequence[Found], earlier: Earlier, watch: Watch) -> dict[str, TarIndex]:
+    """What each archive holds. Decompression and digests run beside each other in threads."""
+    known = {a.uri: earlier.indices[a.uri] for a in archives if a.uri in earlier.indices}
+    known = {a.uri: known[a.uri] for a in archives if a.uri in known and known[a.uri].fits(a)}
+    unread = [item for item in archives if item.uri not in known]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, index in enumerate(pool.map(index_archive, unread), start=1):
+            known[index.archive] = index
+            watch(done, len(unread))
+    return dict(sorted(known.items()))
+
+
+def _with_members(
+    files: Iterable[Found], indices: Mapping[str, TarIndex], notes: list[SourceNote]
+) -> list[Found]:
+    """Archives replaced by their members; of two members with one name the first counts."""
+    found: list[Found] = []
+    for item in files:
+        if not _is_archive(item):
+            found.append(item)
+            continue
+        members = found_members(indices[item.uri], item)
+        kept = _once(members)
+        found += kept
+        if len(kept) < len(members):
+            counts = Counter(member.uri for member in members if member.refused_kind is None)
+            notes += [SourceNote(uri, uri, "duplicate") for uri, n in counts.items() if n > 1]
+    return found
+
+
+def _unique_names(found: Sequence[Found]) -> list[str]:
     """The id is the name without its suffix, or with it where two files share the stem."""
-    items = list(found)
-    stems = Counter(_stem(item.name) for item in items)
-    named = [(_stem(i.name) if stems[_stem(i.name)] == 1 else i.name, i) for i in items]
-    twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
-    if twice:
-        paths = ", ".join(str(item.path) for name, item in named if name == twice[0])
-        raise UserError(f"two videos would have the id {twice[0]!r}: {paths}")
-    return named
+    stems = [stem(item.name) for item in found]
+    counts = Counter(s for s, item in zip(stems, found, strict=True) if item.refused_kind is None)
+    names = [s if counts[s] == 1 else i.name for s, i in zip(stems, found, strict=True)]
+    taken: dict[str, Found] = {}
+    for name, item in zip(names, found, strict=True):
+        if item.refused_kind is None and taken.setdefault(name, item) is not item:
+            raise UserError(f"two videos would have the id {name!r}: {taken[name].uri}, {item.uri}")
+    for row, item in enumerate(found):
+        if item.refused_kind is not None:
+            names[row] = name = next(n for k in count() if (n := item.name + "'" * k) not in taken)
+            taken[name] = item
+    return names
 
 
-def _stem(name: str) -> str:
-    pure = PurePosixPath(name)
-    known = pure.suffix.lower() in VIDEO_SUFFIXES
-    return str(pure.with_suffix("")) if known and pure.stem else name
+def _select(
+    found: Sequence[Found],
+    config: CorpusConfig,
+    selection: Selection,
+    earlier: Mapping[str, Video],
+) -> list[Video]:
+    """The manifest's rows in order. What is refused always stays: it has to be accounted for."""
+    rows: list[tuple[float, str, int, str]] = []
+    for position, (name, item) in enumerate(zip(_unique_names(found), found, strict=True)):
+        held_out = hashed_share(config.seed, "split", name) < config.val_share
+        split = item.split or ("val" if held_out else "train")
+        seed = selection.shuffle_seed
+        rank = 0.0 if seed is None else hashed_share(seed, "order", name)
+        if item.refused_kind is not None or selection.split in (None, split):
+            rows.append((rank, name, position, split))
+    rows.sort()
+    if selection.limit is not None:
+        readable = [row for row in rows if found[row[2]].refused_kind is None]
+        taken = {row[2] for row in readable[: selection.limit]}
+        rows = [r for r in rows if r[2] in taken or found[r[2]].refused_kind is not None]
+
+    def place(row: tuple[float, str, int, str]) -> tuple[str, int]:
+        """Files first, in the order they have; then archive by archive, as it is read."""
+        inside = split_tar_uri(found[row[2]].uri)
+        return ("", 0) if inside is None else (inside[1], row[2])
+
+    rows.sort(key=place)
+    return [_video(name, found[position], split, earlier) for _, name, position, split in rows]
 
 
-def _video(name: str, item: _Found, config: CorpusConfig) -> Video:
-    size, etag = _size_and_etag(item.path)
-    held_out = hashed_share(config.seed, "split", name) < config.val_share
+def _video(name: str, item: Found, split: str, earlier: Mapping[str, Video]) -> Video:
+    before = earlier.get(item.uri)
+    if item.etag or item.refused_kind is not None:
+        etag = item.etag
+    elif (
+        before
+        and before.etag
+        and (before.bytes, before.modified_ns) == (item.bytes, item.modified_ns)
+    ):
+        etag = before.etag
+    else:
+        etag = _etag(item)
     return Video(
-        video_id=name,
-        uri=str(item.path.absolute()),
-        bytes=size,
-        etag=etag,
-        label=item.label,
-        split=item.split or ("val" if held_out else "train"),
+        name,
+        item.uri,
+        item.bytes,
+        etag,
+        item.label,
+        split,
+        item.modified_ns,
+        item.refused_kind,
+        item.refused_message,
     )
 
 
-def _size_and_etag(path: Path) -> tuple[int, str]:
-    """A listed file that is not there gets size 0 and no etag: decoding will report it."""
+def _etag(item: Found) -> str:
+    """Empty for a file that cannot be read or an object that is not there: decoding will report it."""
+    path = location(item.uri)
+    if isinstance(path, S3Path):
+        return ""
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            digest = hashlib.blake2b(file.read(_ETAG_BYTES), digest_size=12)
-            file.seek(max(0, size - _ETAG_BYTES))
-            digest.update(file.read(_ETAG_BYTES))
+            return edge_digest(file, item.bytes)
     except OSError:
-        return 0, ""
-    digest.update(str(size).encode())
-    return size, digest.hexdigest()
-
-
-def ensure_both_splits(videos: list[Video], config: CorpusConfig) -> list[Video]:
-    """A small corpus may have no held-out video by chance: then the one with the lowest hash is."""
-    if config.val_share == 0.0 or len(videos) < 2 or any(v.split == "val" for v in videos):
-        return videos
-    chosen = min(videos, key=lambda v: hashed_share(config.seed, "split", v.video_id)).video_id
-    return [replace(v, split="val") if v.video_id == chosen else v for v in videos]
+        return ""

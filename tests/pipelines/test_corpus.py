@@ -1,24 +1,18 @@
 """Sources to manifest: every name is listed, ids are unique, lists are checked."""
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from model.errors import UserError
-from pipelines.corpus import (
-    MANIFEST_SCHEMA,
-    CorpusConfig,
-    Video,
-    build_manifest,
-    ensure_both_splits,
-    load_manifest,
-    manifest_fingerprint,
-    save_manifest,
-)
+from pipelines.corpus import CorpusConfig, Earlier, Selection, build_corpus, ensure_both_splits
+from pipelines.manifest import Video, manifest_fingerprint
 
 CONFIG = CorpusConfig()
 
@@ -32,27 +26,29 @@ def put(folder: Path, *names: str) -> Path:
 
 
 def ids(*sources: object, config: CorpusConfig = CONFIG) -> list[str]:
-    return [video.video_id for video in build_manifest([str(s) for s in sources], config)]
+    return [video.video_id for video in build_corpus([str(s) for s in sources], config).videos]
 
 
 def test_every_name_is_listed(tmp_path: Path) -> None:
     names = ["-a.mp4", "_b.mkv", "._x.mp4", ".hidden/c.avi", "a b.webm", "č 日本.mov", "UP.MP4"]
-    names += ["x.y.mp4", "sub/deep/e.ts", "#1.mpg"]
-    folder = put(tmp_path / "videos", *names, "notes.txt", "f.jpg", "mp4")
+    names += ["x.y.mp4", "sub/deep/e.ts", "#1.mpg", "sub/..mp4"]
+    folder = put(tmp_path / "videos", *names, "notes.txt", "f.jpg", "mp4", ".mp4", "sub/.mkv")
     (folder / "folder.mp4").mkdir()
-    expected = sorted(str(Path(name).with_suffix("")) for name in names)
+    expected = sorted(name.rpartition(".")[0] for name in names)
     assert ids(folder) == expected
-    assert ids(f"{folder}/**/*.*4", f"{folder}/-a.mp4") == ["-a", "._x", "UP", "x.y"]
+    assert ids(f"{folder}/**/*.*4", f"{folder}/-a.mp4") == [
+        "-a", "._x", ".mp4", "UP", "sub/.", "x.y",
+    ]  # fmt: skip
 
 
 def test_rows_describe_the_files(tmp_path: Path) -> None:
     folder = put(tmp_path / "videos", "a.mp4")
-    (video,) = build_manifest([str(folder)], CorpusConfig(val_share=0))
+    (video,) = build_corpus([str(folder)], CorpusConfig(val_share=0)).videos
     assert video.uri == str((folder / "a.mp4").resolve())
     assert video.bytes == len(b"content of a.mp4")
     assert (video.label, video.split) == (None, "train")
     (folder / "a.mp4").write_bytes(b"Content of a.mp4")  # the same size
-    (changed,) = build_manifest([str(folder)], CorpusConfig(val_share=0))
+    (changed,) = build_corpus([str(folder)], CorpusConfig(val_share=0)).videos
     assert changed.etag != video.etag
     assert manifest_fingerprint([changed]) != manifest_fingerprint([video])
     moved = replace(video, uri="/elsewhere/a.mp4")
@@ -97,7 +93,7 @@ def test_lists(tmp_path: Path, suffix: str, column: str) -> None:
         lines = [cut.join(f'"{value}"' for value in row.values()) for row in rows]
         text = "\n".join([cut.join(rows[0]), *lines]) + "\n"
         table.write_text(text, encoding="utf-8-sig" if column == "uri" else "utf-8")
-    videos = build_manifest([str(table)], CONFIG)
+    videos = build_corpus([str(table)], CONFIG).videos
     assert [(v.video_id, v.label, v.split) for v in videos] == [
         ("_first", "run, jump", "val"),
         ("d", "7", "val"),
@@ -110,14 +106,14 @@ def test_labels_that_are_numbers_are_kept(tmp_path: Path) -> None:
     put(tmp_path, "a.mp4", "b.mp4")
     rows = [{"uri": "a.mp4", "label": 3}, {"uri": "b.mp4", "label": None}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "list.parquet")
-    videos = build_manifest([str(tmp_path / "list.parquet")], CONFIG)
+    videos = build_corpus([str(tmp_path / "list.parquet")], CONFIG).videos
     assert [video.label for video in videos] == ["3", None]
 
 
 def test_a_listed_file_that_is_missing_has_no_etag(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("uri\ngone.mp4\n")
-    (video,) = build_manifest([str(table)], CONFIG)
+    (video,) = build_corpus([str(table)], CONFIG).videos
     assert (video.video_id, video.bytes, video.etag) == ("gone", 0, "")
 
 
@@ -155,29 +151,83 @@ def test_sources_without_videos_are_refused_by_name(tmp_path: Path) -> None:
             ids(tmp_path / source)
 
 
-def test_a_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_not_unicode_is_an_error_row(tmp_path: Path) -> None:
     folder = put(tmp_path / "videos", "a.mp4")
     name = b"caf\xe9.mp4".decode(errors="surrogateescape")
     try:
         put(folder, "b.mp4").joinpath("b.mp4").rename(folder / name)
     except OSError:
         pytest.skip("this file system takes no such name")
-    with pytest.raises(UserError, match=r"caf.*\.mp4.*UTF-8") as caught:
-        ids(folder)
-    str(caught.value).encode()  # can be printed
+    for source in (str(folder), f"{folder}/*.mp4"):
+        good, bad = sorted(build_corpus([source], CONFIG).videos, key=lambda v: v.video_id)
+        assert (good.video_id, good.refused_kind) == ("a", None)
+        assert (bad.refused_kind, bad.refused_message) == ("unreadable", "the name is not UTF-8")
+        assert bad.uri == f"{folder}/caf\\udce9.mp4"
+        assert bad.video_id == "caf\\udce9.mp4"
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
+    folder = put(tmp_path / "videos", "a.mp4", "b.mp4", "c.mp4")
+    before = build_corpus([str(folder)], CONFIG).videos
+    marked = [replace(video, etag="as before") for video in before]
+    again = build_corpus([str(folder)], CONFIG, earlier=Earlier(marked)).videos
+    assert again == marked
+    (folder / "a.mp4").write_bytes(b"longer than it was before")
+    os.utime(folder / "a.mp4", ns=(0, before[0].modified_ns))
+    os.utime(folder / "b.mp4", ns=(0, before[1].modified_ns + 1))
+    etags = [v.etag for v in build_corpus([str(folder)], CONFIG, earlier=Earlier(marked)).videos]
+    fresh = [v.etag for v in build_corpus([str(folder)], CONFIG).videos]
+    assert etags == [*fresh[:2], "as before"]
+    assert fresh[0] != before[0].etag
+    assert fresh[1] == before[1].etag
+
+
+def test_a_part_of_the_videos(tmp_path: Path) -> None:
+    names = [f"{i:03d}.mp4" for i in range(60)]
+    folder = put(tmp_path / "videos", *names)
+    config = CorpusConfig(val_share=0.3)
+
+    def chosen(**settings: Any) -> list[tuple[str, str]]:
+        videos = build_corpus([str(folder)], config, Selection(**settings)).videos
+        return [(video.video_id, video.split) for video in videos]
+
+    every = chosen()
+    assert chosen(limit=7) == every[:7]
+    assert chosen(limit=600) == every
+    train, val = chosen(split="train"), chosen(split="val")
+    assert (train, val) == tuple([v for v in every if v[1] == s] for s in ("train", "val"))
+    assert len(train) + len(val) == 60
+    assert train
+    assert val
+    shuffled = chosen(shuffle_seed=3)
+    assert shuffled != every
+    assert sorted(shuffled) == every
+    assert chosen(shuffle_seed=3, limit=9) == shuffled[:9]
+    assert chosen(shuffle_seed=4) != shuffled
+    assert (
+        chosen(shuffle_seed=3, split="val", limit=2) == [v for v in shuffled if v[1] == "val"][:2]
+    )
+    with pytest.raises(UserError, match="limit must be at least 1"):
+        Selection(limit=0)
+
+
+def test_a_split_that_holds_nothing_is_refused(tmp_path: Path) -> None:
+    folder = put(tmp_path / "videos", "a.mp4")
+    with pytest.raises(UserError, match="videos: none of the 1 files is to be taken"):
+        build_corpus([str(folder)], CorpusConfig(val_share=0), Selection(split="val"))
 
 
 def test_the_split_depends_on_the_name_alone(tmp_path: Path) -> None:
     names = [f"{i:03d}.mp4" for i in range(200)]
     folder = put(tmp_path / "videos", *names)
     config = CorpusConfig(val_share=0.2)
-    split = {v.video_id: v.split for v in build_manifest([str(folder)], config)}
+    split = {v.video_id: v.split for v in build_corpus([str(folder)], config).videos}
     assert 20 <= list(split.values()).count("val") <= 60
     some = random.Random(0).sample(names, 50)
-    fewer = build_manifest([str(folder / name) for name in some], config)
+    fewer = build_corpus([str(folder / name) for name in some], config).videos
     assert {v.video_id: v.split for v in fewer} == {n[:-4]: split[n[:-4]] for n in some}
     assert [v.video_id for v in fewer] == sorted(n[:-4] for n in some)
-    other = build_manifest([str(folder)], CorpusConfig(val_share=0.2, seed=1))
+    other = build_corpus([str(folder)], CorpusConfig(val_share=0.2, seed=1)).videos
     assert {v.video_id: v.split for v in other} != split
 
 
@@ -192,24 +242,19 @@ def test_both_splits_are_there(tmp_path: Path) -> None:
     assert ensure_both_splits(videos, CorpusConfig(val_share=0)) == videos
 
 
-def test_manifest_file(tmp_path: Path) -> None:
-    videos = build_manifest([str(put(tmp_path / "v", "-a.mp4", "č.mp4"))], CONFIG)
-    path = tmp_path / "manifest.parquet"
-    save_manifest(videos, path)
-    assert load_manifest(path) == videos
-    assert pq.read_schema(path).equals(MANIFEST_SCHEMA)
-    path.write_bytes(b"no")
-    with pytest.raises(UserError, match=r"manifest\.parquet: not a manifest"):
-        load_manifest(path)
-    pq.write_table(pa.table({"a": [1]}), path)
-    with pytest.raises(UserError, match=r"manifest\.parquet: not a manifest"):
-        load_manifest(path)
-    path.unlink()
-    with pytest.raises(UserError, match=r"manifest\.parquet: no such manifest"):
-        load_manifest(path)
-
-
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_impossible_shares_are_refused(share: float) -> None:
     with pytest.raises(UserError, match="val_share"):
         CorpusConfig(val_share=share)
+
+
+def test_what_is_no_plain_file_is_refused_by_name(tmp_path: Path) -> None:
+    folder = put(tmp_path / "videos", "good.mp4")
+    (folder / "gone.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    found = {video.video_id: video for video in build_corpus([str(folder)], CONFIG).videos}
+    assert {name: video.refused_kind for name, video in found.items()} == {
+        "gone.mp4": "missing",
+        "good": None,
+        "pipe.mp4": "unreadable",
+    }
