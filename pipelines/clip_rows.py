@@ -5,17 +5,18 @@ PyTorch, so that the reading workers start quickly and stay small.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import ray
 
 from model.errors import UserError
-from pipelines.corpus import load_manifest
+from pipelines.manifest import load_manifest
 from pipelines.shards import ClipFormat, committed_shards, format_of
+from pipelines.storage import Location, arrow_paths, parquet_source
 from pipelines.targets import CELL_PX
 
 _CLIPS_PER_EPOCH = 8192
@@ -40,20 +41,29 @@ class BatchConfig:
 class ClipDataset:
     """Committed shards of a dataset and what is common to their clips."""
 
-    folder: Path
-    shards: list[Path]
+    folder: Location
+    shards: list[Location]
+    clips: int
     format: ClipFormat
     codebook_fingerprint: str
 
     @staticmethod
-    def open(folder: Path) -> "ClipDataset":
+    def open(folder: Location) -> "ClipDataset":
         """Raises `UserError` when the folder holds no finished dataset."""
         if not folder.is_dir():
             raise UserError(f"{folder}: no such dataset")
-        shards = committed_shards(folder)
-        schema = pq.read_schema(shards[0])
+        committed = committed_shards(folder)
+        shards, clips = list(committed), sum(marker.rows for marker in committed.values())
+        schema = pq.read_schema(parquet_source(shards[0]))
         fingerprint = (schema.metadata or {}).get(b"huetrack.codebook", b"").decode()
-        return ClipDataset(folder, shards, format_of(schema, shards[0]), fingerprint)
+        return ClipDataset(folder, shards, clips, format_of(schema, shards[0]), fingerprint)
+
+    def video_ids(self) -> list[str]:
+        """The video of every clip; reads that column of all shards."""
+        paths, filesystem = arrow_paths(self.shards)
+        shards = pyarrow.dataset.dataset(paths, filesystem=filesystem, format="parquet")
+        ids: list[str] = shards.to_table(columns=["video_id"])["video_id"].to_pylist()
+        return ids
 
     def reduction(self, config: BatchConfig) -> int:
         """By how much frames and targets are reduced. `UserError` when it is not 1, 2, 4 or 8."""
@@ -108,13 +118,13 @@ def clip_rows(
         if video.split == split
     }
     factor = dataset.reduction(config)
-    paths = [str(shard) for shard in dataset.shards]
+    paths, filesystem = arrow_paths(dataset.shards)
     shuffle = None
     if split == "train":
         shuffle = ray.data.FileShuffleConfig(seed=seed)
-        clips = sum(pq.read_metadata(path).num_rows for path in paths[:_CLIPS_PER_EPOCH])
-        paths *= max(1, min(_CLIPS_PER_EPOCH // max(clips, 1), _FILES_PER_EPOCH // len(paths)))
-    rows = ray.data.read_parquet(paths, shuffle=shuffle)
+        often = _CLIPS_PER_EPOCH // max(dataset.clips, 1)
+        paths *= max(1, min(often, _FILES_PER_EPOCH // len(paths)))
+    rows = ray.data.read_parquet(paths, filesystem=filesystem, shuffle=shuffle)
     rows = rows.select_columns(["video_id", "frames", "target"]).map_batches(
         _OfVideos(frozenset(wanted)), batch_size=None, batch_format="pyarrow"
     )

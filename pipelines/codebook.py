@@ -4,17 +4,21 @@ Vondrick et al. 2018 quantise ab with k-means. The sample is bounded, so that a 
 costs minutes, and depends on the seed alone: neither the number of workers nor their order matters.
 """
 
+import heapq
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from model.errors import UserError
-from pipelines.corpus import Video, hashed_share
-from pipelines.decode import Decoder
-from pipelines.storage import fingerprint, read_json, write_json
+from pipelines.corpus import hashed_share
+from pipelines.decode import DecodeConfig, DecodeError, Decoder
+from pipelines.fetch import Fetcher
+from pipelines.manifest import Video
+from pipelines.storage import Location, fingerprint, read_json, write_json
 from pipelines.targets import cell_lab
 
 SPACE = "CIE Lab, D65"
@@ -59,18 +63,64 @@ class Codebook:
 
 
 def choose_videos(videos: Iterable[Video], config: CodebookConfig, seed: int) -> list[Video]:
-    """The videos to sample: those of the training split with the lowest hashes."""
-    candidates = [video for video in videos if video.split == "train"]
-    ranked = sorted(candidates, key=lambda v: hashed_share(seed, "codebook", v.video_id))
-    return ranked[: config.videos]
+    """The videos to sample, in their order: those of the training split with the lowest hashes.
+
+    Where only the held-out split was asked for, it stands in; so do videos that cannot be read.
+    """
+    every = list(videos)
+    readable = [video for video in every if video.refused_kind is None] or every
+    candidates = [video for video in readable if video.split == "train"] or readable
+    chosen = heapq.nsmallest(
+        config.videos,
+        range(len(candidates)),
+        key=lambda i: hashed_share(seed, "codebook", candidates[i].video_id),
+    )
+    return [candidates[i] for i in sorted(chosen)]
+
+
+class ColourSampler:
+    """Ray Data stage: videos that are fetched in a row -> for each its sample, or why there is none."""
+
+    def __init__(
+        self, decode: DecodeConfig, config: CodebookConfig, per_video: int, seed: int
+    ) -> None:
+        self._config = config
+        self._per_video = per_video
+        self._seed = seed
+        self._decoder = Decoder(decode)
+        self._fetcher = Fetcher()
+
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for video in (Video(**record) for record in row["videos"]):
+            sample, kind, message = b"", "", ""
+            try:
+                with self._fetcher.local(video) as path:
+                    ab = sample_ab(
+                        self._decoder, video, path, self._config, self._per_video, self._seed
+                    )
+                sample = ab.astype("<f4").tobytes()
+            except DecodeError as error:
+                kind, message = error.kind, error.message
+            yield {
+                "video_id": video.video_id,
+                "uri": video.uri,
+                "ab": sample,
+                "kind": kind,
+                "message": message,
+            }
 
 
 def sample_ab(
-    decoder: Decoder, video: Video, config: CodebookConfig, per_video: int, seed: int
+    decoder: Decoder,
+    video: Video,
+    path: Path,
+    config: CodebookConfig,
+    per_video: int,
+    seed: int,
 ) -> np.ndarray:
     """ab values [n, 2] float32 of random cells of the first frames. Raises `DecodeError`."""
     cells: list[np.ndarray] = []
-    for chunk in decoder.chunks(Path(video.uri), max_frames=config.frames_per_video):
+    for chunk in decoder.chunks(path, max_frames=config.frames_per_video):
         cells.extend(cell_lab(frame)[..., 1:].reshape(-1, 2) for frame in chunk.frames_NHW3)
     if not cells:
         return np.zeros((0, 2), dtype=np.float32)
@@ -110,12 +160,12 @@ def fit_codebook(ab_by_video: dict[str, np.ndarray], clusters: int, seed: int) -
     )
 
 
-def save_codebook(codebook: Codebook, path: Path) -> None:
+def save_codebook(codebook: Codebook, path: Location) -> None:
     """Write `codebook.json`."""
     write_json(path, asdict(codebook))
 
 
-def load_codebook(path: Path) -> Codebook:
+def load_codebook(path: Location) -> Codebook:
     """Read `codebook.json`. Raises `UserError` when it is damaged or its fingerprint is wrong."""
     record = read_json(path)
     try:

@@ -1,7 +1,6 @@
 """The dataset folder around its shards: configuration, summary, what may be removed and what is refused."""
 
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -9,32 +8,55 @@ from typing import Any, Literal
 
 from model.errors import UserError
 from pipelines.codebook import CodebookConfig
-from pipelines.corpus import CorpusConfig, Video, manifest_fingerprint
+from pipelines.corpus import CorpusConfig, Selection
+from pipelines.dataset_lock import LOCK_FILE
 from pipelines.decode import DecodeConfig
 from pipelines.shard_maker import ShardConfig
-from pipelines.storage import fingerprint, read_json, write_json
+from pipelines.storage import (
+    Location,
+    drop_unfinished,
+    files_in,
+    fingerprint,
+    read_json,
+    remove_files,
+    write_json,
+)
 
-_FILES = ("manifest.parquet", "codebook.json", "errors.parquet", "summary.json")
+_LISTING = ("archives.parquet", "sources.parquet", "manifest.parquet")
+_FILES = (*_LISTING, "codebook.json", "errors.parquet", "summary.json")
+INSPECT_PAGE = "report/inspect.html"
+"""Where `huetrack inspect` puts its page."""
 
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """What a dataset is made of. Everything here but deadlines decides its content."""
+    """What a dataset is made of. Everything here but limits and attempts decides its content."""
 
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    selection: Selection = field(default_factory=Selection)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
     shards: ShardConfig = field(default_factory=ShardConfig)
 
     def content(self) -> dict[str, Any]:
         """The settings that decide the dataset's bytes, flat."""
-        ignored = {"decode.deadline_s", "decode.memory_mb"}
+        ignored = {"decode.deadline_s", "decode.memory_mb", "shards.attempts"}
         flat = {
             f"{part}.{key}": value
             for part, record in asdict(self).items()
             for key, value in record.items()
         }
         return {key: value for key, value in flat.items() if key not in ignored}
+
+
+@dataclass(frozen=True)
+class ManifestFacts:
+    """What the summary says about the manifest."""
+
+    fingerprint: str
+    videos: int
+    sources: dict[str, int]
+    """Rows of `sources.parquet` by state."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,8 @@ class PreprocessSummary:
     fingerprint: str
     manifest: str
     codebook: str
+    sources: dict[str, int]
+    """What was found or annotated and is no video of the dataset, by state."""
     videos: int
     videos_failed: int
     errors: dict[str, int]
@@ -67,32 +91,33 @@ class PreprocessSummary:
         return self.videos_failed / self.videos if self.videos else 0.0
 
 
-def config_fingerprint(config: PreprocessConfig, videos: Sequence[Video]) -> str:
-    return fingerprint([config.content(), manifest_fingerprint(videos)])
+def config_fingerprint(config: PreprocessConfig, manifest: str) -> str:
+    """Digest of the settings and of the manifest's fingerprint."""
+    return fingerprint([config.content(), manifest])
 
 
-def remove_dataset(out: Path) -> None:
+def remove_dataset(out: Location) -> None:
     """Remove what a dataset consists of, and nothing else that may lie in the folder."""
-    for name in _FILES:
-        (out / name).unlink(missing_ok=True)
-    for file in (out / "clips").glob("shard-*"):
-        file.unlink()
-    if (out / "clips").is_dir() and not any((out / "clips").iterdir()):
-        (out / "clips").rmdir()
+    clips = out / "clips"
+    shards = [file for name, file in files_in(clips).items() if name.startswith("shard-")]
+    remove_files([*(out / name for name in (*_FILES, INSPECT_PAGE)), *shards])
+    for folder in (clips, (out / INSPECT_PAGE).parent):
+        if isinstance(folder, Path) and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
-def remove_leftovers(out: Path) -> None:
+def remove_leftovers(out: Location) -> None:
     """Remove the unfinished files of a run that was killed."""
-    patterns = [f".{name}.*.partial" for name in _FILES] + ["clips/.shard-*.partial"]
-    for file in [file for pattern in patterns for file in out.glob(pattern)]:
-        file.unlink()
+    patterns = [f".{name}.*.partial" for name in _FILES]
+    patterns += ["clips/.shard-*.partial", "report/.inspect.html.*.partial"]
+    drop_unfinished(out, patterns)
 
 
-def refuse_other_configuration(out: Path, config: PreprocessConfig) -> None:
+def refuse_other_configuration(out: Location, config: PreprocessConfig) -> None:
     path = out / "summary.json"
     if not path.exists():
-        # A run that was killed early leaves the manifest alone; it is compared with the sources.
-        if out.is_dir() and any(file.name != "manifest.parquet" for file in out.iterdir()):
+        # A run that was killed early leaves its listing alone; it is compared with the sources.
+        if out.is_dir() and any(file.name not in (*_LISTING, LOCK_FILE) for file in out.iterdir()):
             raise UserError(f"{out}: is not empty and holds no dataset")
         return
     summary = read_json(path)
@@ -110,7 +135,7 @@ def refuse_other_configuration(out: Path, config: PreprocessConfig) -> None:
 
 
 def write_summary(
-    out: Path, config: PreprocessConfig, videos: Sequence[Video], **totals: Any
+    out: Location, config: PreprocessConfig, manifest: ManifestFacts, **totals: Any
 ) -> PreprocessSummary:
     """Totals are zero until the dataset is complete; the configuration is there from the start."""
     empty: dict[str, Any] = {
@@ -123,9 +148,10 @@ def write_summary(
     summary = PreprocessSummary(
         **(empty | totals),
         config=config.content(),
-        fingerprint=config_fingerprint(config, videos),
-        manifest=manifest_fingerprint(videos),
-        videos=len(videos),
+        fingerprint=config_fingerprint(config, manifest.fingerprint),
+        manifest=manifest.fingerprint,
+        sources=manifest.sources,
+        videos=manifest.videos,
         versions={
             "python": platform.python_version(),
             **{name: version(name) for name in ("ray", "decord2", "av", "pyarrow", "scikit-learn")},

@@ -3,11 +3,13 @@
 A video either enters the dataset whole or is a row of `errors.parquet`.
 """
 
+import os
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ import numpy as np
 
 from model.errors import UserError
 from pipelines.codebook import Codebook
-from pipelines.corpus import Video
 from pipelines.decode import DecodeConfig, DecodeError, Decoder, peak_rss_bytes
+from pipelines.fetch import Fetcher
+from pipelines.manifest import Video
+from pipelines.s3 import StorageError
 from pipelines.shards import (
     Clip,
     ClipFormat,
@@ -29,8 +33,12 @@ from pipelines.shards import (
     shard_name,
     write_marker,
 )
-from pipelines.storage import write_atomically
+from pipelines.storage import Location, remove_files, write_atomically
 from pipelines.targets import colour_codes, pack_one_hot
+
+PASSING_KINDS = frozenset({"crashed", "storage"})
+"""Failures that another try may not meet. (A video that hangs or asks for too much memory does so
+again; `--retry-errors` tries those, with other limits perhaps.)"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class ShardConfig:
     """Frames in a clip: three references and a target."""
     jpeg_quality: int = 90
     """Quality of the stored frames, 1 to 100."""
+    attempts: int = 3
+    """Tries of a video whose failure may pass: its decoder was killed, or its storage failed."""
     videos_per_shard: int = 16
     """Videos in a shard, the unit of commit and resume (about 11 MB for ten-second videos)."""
 
@@ -49,8 +59,8 @@ class ShardConfig:
             raise UserError(f"clip_frames must be at least 2, not {self.clip_frames}")
         if not 1 <= self.jpeg_quality <= 100:
             raise UserError(f"jpeg_quality must lie in 1..100, not {self.jpeg_quality}")
-        if self.videos_per_shard < 1:
-            raise UserError("videos_per_shard must be at least 1")
+        if min(self.videos_per_shard, self.attempts) < 1:
+            raise UserError("videos_per_shard and attempts must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -64,61 +74,87 @@ class ShardPlan:
     def name(self) -> str:
         return shard_name(self.index)
 
+    @property
+    def archive(self) -> str | None:
+        """The archive that holds the videos."""
+        return self.videos[0].archive
+
 
 def plan_shards(videos: Sequence[Video], videos_per_shard: int) -> list[ShardPlan]:
-    """Consecutive videos of the manifest, so that shards depend on nothing else."""
-    starts = range(0, len(videos), videos_per_shard)
-    return [ShardPlan(i, list(videos[s : s + videos_per_shard])) for i, s in enumerate(starts)]
+    """Consecutive videos of the manifest, so that shards depend on nothing else. No shard takes from
+    two archives, or from an archive and from files."""
+    plans: list[ShardPlan] = []
+    for _, run in groupby(videos, key=lambda video: video.archive):
+        while part := list(islice(run, videos_per_shard)):
+            plans.append(ShardPlan(len(plans), part))
+    return plans
 
 
 class _LateFailure(Exception):
-    """A video failed after some of its clips were flushed: the shard starts again without it."""
+    """A video failed after some of its clips were flushed: the shard starts again."""
 
 
 class ShardMaker:
-    """Ray Data stage: the row of a `ShardPlan` -> the row of what was committed."""
+    """Ray Data stage: plans whose videos are fetched in a row -> for each what was committed."""
 
     def __init__(
         self,
         decode: DecodeConfig,
         config: ShardConfig,
         codebook: Codebook,
-        folder: str,
+        folder: Location,
         fingerprint: str,
     ) -> None:
         cv2.setNumThreads(1)
         self._decoder = Decoder(decode)
+        self._fetcher = Fetcher()
         self._config = config
-        self._folder = Path(folder)
+        self._folder = folder
         self._fingerprint = fingerprint
         self._format = ClipFormat(config.clip_frames, decode.size_px, len(codebook.centroids))
         self._centroids_K2 = codebook.centroids_K2
         self._schema = clip_schema(self._format, codebook.fingerprint)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        plan = ShardPlan(int(row["index"]), [Video(**video) for video in row["videos"]])
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Column `failed` says why a shard could not be stored; it is empty when all is well."""
+        for record in row["plans"]:
+            plan = ShardPlan(int(record["index"]), [Video(**video) for video in record["videos"]])
+            try:
+                self._make(plan)
+            except StorageError as error:
+                yield {"shard": plan.name, "failed": str(error)}
+                return
+            except OSError as error:  # a full disk, for one
+                cause = os.strerror(error.errno) if error.errno else str(error)
+                where = f"{self._folder / plan.name}: {cause}"
+                yield {"shard": plan.name, "failed": where}
+                return
+            yield {"shard": plan.name, "failed": ""}
+
+    def _make(self, plan: ShardPlan) -> None:
         started_s = time.monotonic()
         shard = self._folder / plan.name
-        marker_path(shard).unlink(missing_ok=True)
+        remove_files([marker_path(shard)])
         failures: dict[str, VideoError] = {}
+        tries: Counter[str] = Counter()
         rows = 0
 
         def write(temporary: Path) -> None:
             nonlocal rows
             while True:
                 try:
-                    rows = self._write(temporary, plan, failures)
+                    rows = self._write(temporary, plan, failures, tries)
                     return
                 except _LateFailure:
                     continue
 
-        write_atomically(shard, write)
+        size = write_atomically(shard, write)
         errors = sorted(failures.values(), key=lambda error: error.video_id)
         write_marker(
             Marker(
                 shard=plan.name,
                 rows=rows,
-                bytes=shard.stat().st_size,
+                bytes=size,
                 frames=rows * self._format.frames,
                 videos=len(plan.videos),
                 seconds=round(time.monotonic() - started_s, 3),
@@ -129,53 +165,60 @@ class ShardMaker:
             ),
             shard,
         )
-        return {"shard": plan.name}
 
-    def _write(self, path: Path, plan: ShardPlan, failures: dict[str, VideoError]) -> int:
+    def _write(
+        self, path: Path, plan: ShardPlan, failures: dict[str, VideoError], tries: Counter[str]
+    ) -> int:
+        """Rows written. Adds to `failures` and to the failed `tries` by video id."""
         writer = ShardWriter(path, self._schema)
         try:
             for video in plan.videos:
-                if video.video_id in failures:
-                    continue
-                before = writer.total_rows
-                try:
-                    for clip in self._clips(video):
-                        writer.add(clip)
-                except DecodeError as error:
-                    failures[video.video_id] = VideoError(
-                        video.video_id, video.uri, error.kind, error.message, attempts=1
-                    )
-                    if writer.flushed_rows > before:
-                        raise _LateFailure from error
-                    writer.drop_waiting(before)
+                added = False
+                while not added and video.video_id not in failures:
+                    before = writer.total_rows
+                    try:
+                        for clip in self._clips(video):
+                            writer.add(clip)
+                        added = True
+                    except DecodeError as error:
+                        tries[video.video_id] += 1
+                        passing = error.kind in PASSING_KINDS
+                        if not passing or tries[video.video_id] >= self._config.attempts:
+                            failures[video.video_id] = VideoError(
+                                video.video_id,
+                                video.uri,
+                                error.kind,
+                                error.message,
+                                tries[video.video_id],
+                            )
+                        if writer.flushed_rows > before:
+                            raise _LateFailure from error
+                        writer.drop_waiting(before)
         finally:
             writer.close()
         return writer.rows
 
     def _clips(self, video: Video) -> Iterator[Clip]:
         """Consecutive clips that share no frame. Raises `DecodeError`, also for a short video."""
-        if not Path(video.uri).is_file():
-            raise DecodeError("missing", "the file does not exist")
-        if video.bytes == 0:
-            raise DecodeError("empty", "the file is empty")
         length = self._config.clip_frames
         times: list[float] = []
         jpegs: list[bytes] = []
         codes: list[np.ndarray] = []
         clips = frames = 0
         try:
-            for chunk in self._decoder.chunks(Path(video.uri)):
-                for time_s, frame in zip(chunk.timestamps_s, chunk.frames_NHW3, strict=True):
-                    frames += 1
-                    times.append(time_s)
-                    jpegs.append(self._jpeg(frame))
-                    codes.append(colour_codes(frame, self._centroids_K2))
-                    if len(times) == length:
-                        target = pack_one_hot(np.stack(codes), self._format.clusters)
-                        clip_id = f"{video.video_id}/{clips:05d}"
-                        yield Clip(clip_id, video.video_id, times, jpegs, target)
-                        times, jpegs, codes = [], [], []
-                        clips += 1
+            with self._fetcher.local(video) as path:
+                for chunk in self._decoder.chunks(path):
+                    for time_s, frame in zip(chunk.timestamps_s, chunk.frames_NHW3, strict=True):
+                        frames += 1
+                        times.append(time_s)
+                        jpegs.append(self._jpeg(frame))
+                        codes.append(colour_codes(frame, self._centroids_K2))
+                        if len(times) == length:
+                            target = pack_one_hot(np.stack(codes), self._format.clusters)
+                            clip_id = f"{video.video_id}/{clips:05d}"
+                            yield Clip(clip_id, video.video_id, times, jpegs, target)
+                            times, jpegs, codes = [], [], []
+                            clips += 1
         except (DecodeError, GeneratorExit):
             raise
         except Exception as error:  # a bug must not cost the other videos of the shard

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.errors import UserError
-from pipelines.storage import write_json
+from pipelines.storage import AnyLocation, Location, files_in, read_all, size_bytes, write_json
 from pipelines.targets import CELL_PX, unpack_one_hot
 
 ROW_GROUP_CLIPS = 64
@@ -115,7 +115,7 @@ def clip_schema(clip_format: ClipFormat, codebook_fingerprint: str) -> pa.Schema
     return pa.schema(fields, metadata=metadata)
 
 
-def format_of(schema: pa.Schema, source: Path) -> ClipFormat:
+def format_of(schema: pa.Schema, source: Location) -> ClipFormat:
     """Clip format that a shard's metadata records. `UserError` when it is not one of our shards."""
     metadata = schema.metadata or {}
     try:
@@ -129,7 +129,7 @@ def shard_name(index: int) -> str:
     return f"shard-{index:05d}.parquet"
 
 
-def marker_path(shard: Path) -> Path:
+def marker_path(shard: AnyLocation) -> AnyLocation:
     return shard.with_suffix(".json")
 
 
@@ -181,28 +181,52 @@ class ShardWriter:
         self._writer.close()
 
 
-def write_marker(marker: Marker, shard: Path) -> None:
+def write_marker(marker: Marker, shard: Location) -> None:
     write_json(marker_path(shard), asdict(marker))
 
 
-def read_marker(shard: Path) -> Marker | None:
+def read_marker(shard: Location) -> Marker | None:
     """The shard's marker, or None when it is missing, damaged or does not fit the file."""
     try:
-        record: dict[str, Any] = json.loads(marker_path(shard).read_text(encoding="utf-8"))
-        record["error_rows"] = [VideoError(**row) for row in record["error_rows"]]
-        marker = Marker(**record)
-        return marker if shard.stat().st_size == marker.bytes else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return _marker(marker_path(shard).read_bytes(), size_bytes(shard))
+    except OSError:
         return None
 
 
-def committed_shards(dataset: Path) -> list[Path]:
-    """Shards of a dataset that have a valid marker, in order.
+def read_markers(clips: AnyLocation) -> dict[str, Marker]:
+    """The valid markers of a folder of shards, by the shard's file name, from one listing."""
+    files = files_in(clips)
+    pairs = [
+        (shard, files[marker_path(shard).name])
+        for name, shard in files.items()
+        if name.startswith("shard-") and shard.suffix == ".parquet"
+        if marker_path(shard).name in files
+    ]
+    contents = read_all([marker for _, marker in pairs])
+    markers = {
+        shard.name: _marker(content, size_bytes(shard))
+        for (shard, _), content in zip(pairs, contents, strict=True)
+    }
+    return {name: marker for name, marker in markers.items() if marker is not None}
+
+
+def _marker(content: bytes, shard_bytes: int) -> Marker | None:
+    try:
+        record: dict[str, Any] = json.loads(content)
+        record["error_rows"] = [VideoError(**row) for row in record["error_rows"]]
+        marker = Marker(**record)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return marker if marker.bytes == shard_bytes else None
+
+
+def committed_shards(dataset: AnyLocation) -> dict[AnyLocation, Marker]:
+    """Shards of a dataset that have a valid marker, in order, with their markers.
 
     Raises `UserError` when there is none.
     """
-    shards = sorted((dataset / "clips").glob("shard-*.parquet"))
-    committed = [shard for shard in shards if read_marker(shard) is not None]
+    clips = dataset / "clips"
+    committed = {clips / name: marker for name, marker in read_markers(clips).items()}
     if not committed:
         raise UserError(f"{dataset}: holds no finished shard (run `huetrack preprocess`)")
     return committed

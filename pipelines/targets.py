@@ -26,7 +26,6 @@ _THRESHOLD = float(np.float32(LAB_THRESHOLD))
 def cell_lab(frame_HW3: np.ndarray) -> np.ndarray:
     """uint8 RGB [H, W, 3] -> mean CIE Lab of each 8x8 cell, float32 [H / 8, W / 8, 3]."""
     height, width = frame_HW3.shape[:2]
-    cells = (width // CELL_PX, height // CELL_PX)
     xyz = cv2.transform(cv2.LUT(frame_HW3, _LINEAR_OF_BYTE), _XYZ_FROM_RGB)
     # f(t) = cube root above the threshold t0, its tangent below; without a branch this is
     # cbrt(max(t, t0)) + slope * (min(t, t0) - t0).
@@ -35,10 +34,11 @@ def cell_lab(frame_HW3: np.ndarray) -> np.ndarray:
     flat = xyz.reshape(height, width * 3)
     lower = cv2.min(flat, _THRESHOLD).reshape(xyz.shape)  # type: ignore[call-overload]
     upper = cv2.max(flat, _THRESHOLD).reshape(xyz.shape)  # type: ignore[call-overload]
-    below = cv2.resize(lower, cells, interpolation=cv2.INTER_AREA)
     root = cv2.exp(cv2.log(upper) * np.float32(1 / 3))
-    f = cv2.resize(root, cells, interpolation=cv2.INTER_AREA)
-    f = f + np.float32(LAB_SLOPE) * (below - np.float32(_THRESHOLD))
+    cells = (width // CELL_PX, height // CELL_PX)
+    both = cv2.scaleAdd(lower, LAB_SLOPE, root)
+    f = cv2.resize(both, cells, interpolation=cv2.INTER_AREA)
+    f -= np.float32(LAB_SLOPE * _THRESHOLD)
     fx, fy, fz = f[..., 0], f[..., 1], f[..., 2]
     return np.stack((116.0 * fy - 16.0, 500.0 * (fx - fy), 200.0 * (fy - fz)), axis=-1)
 

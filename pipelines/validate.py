@@ -2,9 +2,8 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,7 +12,9 @@ import pyarrow.parquet as pq
 
 from model.errors import UserError
 from pipelines.codebook import Codebook, load_codebook
-from pipelines.corpus import MANIFEST_SCHEMA, Video, load_manifest, manifest_fingerprint
+from pipelines.dataset_lock import LOCK_FILE
+from pipelines.kinetics import count_notes
+from pipelines.manifest import MANIFEST_SCHEMA, Video, load_manifest, manifest_fingerprint
 from pipelines.shards import (
     ERROR_SCHEMA,
     ClipFormat,
@@ -22,14 +23,24 @@ from pipelines.shards import (
     read_marker,
     unpack_targets,
 )
-from pipelines.storage import read_json
+from pipelines.storage import Location, files_in, parquet_source, read_json, size_bytes
 from pipelines.targets import colour_codes
 
 LEAST_AGREEMENT = 0.75
 """Share of cells whose stored code must be that of the stored JPEG frame, over a shard. JPEG moves
 colours a little, so it is never 1 (0.9 and more on real video at quality 90)."""
 CHECKED_CLIPS_PER_SHARD = 8
-KNOWN = {"manifest.parquet", "codebook.json", "errors.parquet", "summary.json", "clips"}
+KNOWN = {
+    LOCK_FILE,
+    "archives.parquet",
+    "sources.parquet",
+    "manifest.parquet",
+    "codebook.json",
+    "errors.parquet",
+    "summary.json",
+    "clips",
+    "report",
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,17 @@ class ValidationReport:
     failed: int
 
 
+@dataclass
+class _Contents:
+    """What lies in the shards that can be read."""
+
+    clips_by_video: Counter[str] = field(default_factory=Counter)
+    clip_ids: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+
+
 def validate_dataset(
-    dataset: Path, progress: Callable[[str, int, int, str], None] = lambda *_: None
+    dataset: Location, progress: Callable[[str, int, int, str], None] = lambda *_: None
 ) -> ValidationReport:
     """Check a dataset. Raises `UserError` when there is no dataset to check at all."""
     if not dataset.is_dir():
@@ -52,34 +72,37 @@ def validate_dataset(
     problems: list[str] = []
     videos = _manifest(dataset, problems)
     codebook = _codebook(dataset, problems)
-    clips_by_video: Counter[str] = Counter()
-    clip_ids: Counter[str] = Counter()
-    shards = sorted((dataset / "clips").glob("shard-*.parquet"))
+    found = _Contents()
+    clips_by_video = found.clips_by_video
+    files = files_in(dataset / "clips")
+    shards = [
+        file
+        for name, file in files.items()
+        if name.startswith("shard-") and file.suffix == ".parquet"
+    ]
     if not shards:
         problems.append("clips/: no shard")
     for done, shard in enumerate(shards, start=1):
-        problems += [
-            f"{shard.name}: {p}" for p in _shard(shard, codebook, clips_by_video, clip_ids)
-        ]
+        problems += [f"{shard.name}: {p}" for p in _shard(shard, codebook, found)]
         progress("validate", done, len(shards), f"{sum(clips_by_video.values())} clips")
     failed = _errors(dataset, videos, clips_by_video, problems)
-    problems += [f"clip {c} is there {n} times" for c, n in clip_ids.items() if n > 1]
+    problems += [f"clip {c} is there {n} times" for c, n in found.clip_ids.items() if n > 1]
     _everything_accounted_for(videos, clips_by_video, failed, problems)
-    _summary(dataset, videos, codebook, clips_by_video, failed, shards, problems)
-    _strays(dataset, problems)
+    _summary(dataset, videos, codebook, found, failed, shards, problems)
+    _strays(dataset, files, problems)
     return ValidationReport(
         problems, len(videos), sum(clips_by_video.values()), len(shards), len(failed)
     )
 
 
-def _manifest(dataset: Path, problems: list[str]) -> list[Video]:
+def _manifest(dataset: Location, problems: list[str]) -> list[Video]:
     path = dataset / "manifest.parquet"
     try:
         videos = load_manifest(path)
     except UserError as error:
         problems.append(str(error))
         return []
-    if not pq.read_schema(path).equals(MANIFEST_SCHEMA):
+    if not pq.read_schema(parquet_source(path)).equals(MANIFEST_SCHEMA):
         problems.append("manifest.parquet: its schema is not the promised one")
     twice = [name for name, n in Counter(v.video_id for v in videos).items() if n > 1]
     problems += [f"manifest.parquet: video {name} is there twice" for name in twice]
@@ -91,7 +114,7 @@ def _manifest(dataset: Path, problems: list[str]) -> list[Video]:
     return videos
 
 
-def _codebook(dataset: Path, problems: list[str]) -> Codebook | None:
+def _codebook(dataset: Location, problems: list[str]) -> Codebook | None:
     try:
         codebook = load_codebook(dataset / "codebook.json")
     except UserError as error:
@@ -105,18 +128,17 @@ def _codebook(dataset: Path, problems: list[str]) -> Codebook | None:
     return codebook
 
 
-def _shard(
-    shard: Path, codebook: Codebook | None, videos: Counter[str], clips: Counter[str]
-) -> list[str]:
+def _shard(shard: Location, codebook: Codebook | None, found: _Contents) -> list[str]:
     problems: list[str] = []
     marker = read_marker(shard)
     if marker is None:
         problems.append("no valid commit marker")
     try:
-        table = pq.read_table(shard)
+        table = pq.read_table(parquet_source(shard))
         clip_format = format_of(table.schema, shard)
     except (OSError, pa.ArrowInvalid, UserError) as error:
         return [*problems, f"unreadable ({error})"]
+    found.frames += table.num_rows * clip_format.frames
     if marker is not None and marker.rows != table.num_rows:
         problems.append(f"{table.num_rows} rows, its marker says {marker.rows}")
     promised = clip_schema(clip_format, "")
@@ -125,8 +147,8 @@ def _shard(
     stored = table.schema.metadata.get(b"huetrack.codebook")
     if codebook is not None and stored != codebook.fingerprint.encode():
         problems.append("made with another codebook")
-    videos.update(table["video_id"].to_pylist())
-    clips.update(table["clip_id"].to_pylist())
+    found.clips_by_video.update(table["video_id"].to_pylist())
+    found.clip_ids.update(table["clip_id"].to_pylist())
     problems += _times(table, clip_format)
     problems += _targets(table, clip_format)
     if codebook is not None and table.num_rows:
@@ -184,12 +206,12 @@ def _frames(table: pa.Table, clip_format: ClipFormat, codebook: Codebook) -> lis
 
 
 def _errors(
-    dataset: Path, videos: list[Video], clips_by_video: Counter[str], problems: list[str]
+    dataset: Location, videos: list[Video], clips_by_video: Counter[str], problems: list[str]
 ) -> dict[str, str]:
     """Failed videos and the kinds of their errors."""
     path = dataset / "errors.parquet"
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(parquet_source(path))
     except (OSError, pa.ArrowInvalid) as error:
         problems.append(f"errors.parquet: unreadable ({error})")
         return {}
@@ -217,12 +239,12 @@ def _everything_accounted_for(
 
 
 def _summary(
-    dataset: Path,
+    dataset: Location,
     videos: list[Video],
     codebook: Codebook | None,
-    clips_by_video: Counter[str],
+    found: _Contents,
     failed: dict[str, str],
-    shards: list[Path],
+    shards: Sequence[Location],
     problems: list[str],
 ) -> None:
     try:
@@ -238,12 +260,13 @@ def _summary(
         "videos": len(videos),
         "videos_failed": len(failed),
         "errors": dict(sorted(Counter(failed.values()).items())),
-        "clips": sum(clips_by_video.values()),
-        "frames": sum(_frames_in(shard) for shard in shards),
+        "clips": found.clips_by_video.total(),
+        "frames": found.frames,
         "shards": len(shards),
-        "bytes": sum(shard.stat().st_size for shard in shards),
+        "bytes": sum(size_bytes(shard) for shard in shards),
         "manifest": manifest_fingerprint(videos),
         "codebook": codebook.fingerprint if codebook else "",
+        "sources": count_notes(dataset / "sources.parquet"),
     }
     problems += [
         f"summary.json: {key} is {summary.get(key)!r}, found {value!r}"
@@ -252,20 +275,12 @@ def _summary(
     ]
 
 
-def _frames_in(shard: Path) -> int:
-    try:
-        schema = pq.read_schema(shard)
-        return int(pq.read_metadata(shard).num_rows) * format_of(schema, shard).frames
-    except (OSError, pa.ArrowInvalid, UserError):
-        return 0  # reported already
-
-
-def _strays(dataset: Path, problems: list[str]) -> None:
+def _strays(dataset: Location, clips: Mapping[str, Location], problems: list[str]) -> None:
     problems += [
         f"{p.name}: does not belong to a dataset" for p in dataset.iterdir() if p.name not in KNOWN
     ]
-    for path in sorted((dataset / "clips").glob("*")):
-        if path.suffix == ".json" and not path.with_suffix(".parquet").exists():
+    for path in clips.values():
+        if path.suffix == ".json" and path.with_suffix(".parquet").name not in clips:
             problems.append(f"clips/{path.name}: a marker without its shard")
         elif path.suffix not in (".json", ".parquet") or not path.name.startswith("shard-"):
             problems.append(f"clips/{path.name}: does not belong to a dataset")

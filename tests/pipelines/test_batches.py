@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from model.errors import UserError
 from pipelines.batches import Collate, batches_of, reduce_one_hot
 from pipelines.clip_rows import BatchConfig, ClipDataset, clip_rows
-from pipelines.corpus import Video, save_manifest
+from pipelines.manifest import Video, save_manifest
 from pipelines.shards import (
     Clip,
     ClipFormat,

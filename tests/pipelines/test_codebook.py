@@ -17,8 +17,8 @@ from pipelines.codebook import (
     sample_ab,
     save_codebook,
 )
-from pipelines.corpus import Video
 from pipelines.decode import DecodeConfig, DecodeError, Decoder
+from pipelines.manifest import Video
 from tests.conftest import MakeVideo
 
 
@@ -95,10 +95,21 @@ def test_the_choice_of_videos_does_not_depend_on_their_order() -> None:
     config = CodebookConfig(videos=5)
     chosen = choose_videos(videos(40), config, seed=1)
     assert len({video.video_id for video in chosen}) == 5
-    assert choose_videos(videos(40)[::-1], config, seed=1) == chosen
+    assert choose_videos(videos(40)[::-1], config, seed=1) == chosen[::-1]
     assert choose_videos(videos(40), config, seed=2) != chosen
-    held_out = [replace(video, split="val") for video in videos(4)]
-    assert choose_videos(held_out, config, seed=1) == []
+    names = [video.video_id for video in videos(40)]
+    assert names.index(chosen[0].video_id) < names.index(chosen[1].video_id)  # as they are read
+    assert choose_videos(videos(3), config, seed=1) == videos(3)
+
+
+def test_only_training_videos_that_can_be_read_are_sampled_where_there_are_any() -> None:
+    config = CodebookConfig()
+    train, other = videos(2)
+    held_out = replace(other, split="val")
+    refused = replace(train, video_id="r", refused_kind="unsafe_member")
+    assert choose_videos([train, held_out, refused], config, seed=1) == [train]
+    assert choose_videos([held_out, refused], config, seed=1) == [held_out]
+    assert choose_videos([refused], config, seed=1) == [refused]
 
 
 def test_sampled_colours_depend_on_the_video_alone(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -107,14 +118,14 @@ def test_sampled_colours_depend_on_the_video_alone(tmp_path: Path, make_video: M
     video = replace(video, uri=str(path))
     config = CodebookConfig(frames_per_video=2)
     with Decoder(DecodeConfig(size_px=64)) as decoder:
-        first = sample_ab(decoder, video, config, 50, seed=0)
+        first = sample_ab(decoder, video, path, config, 50, seed=0)
         assert first.shape == (50, 2)
-        assert (first == sample_ab(decoder, video, config, 50, seed=0)).all()
-        assert not np.array_equal(first, sample_ab(decoder, video, config, 50, seed=1))
-        assert len(sample_ab(decoder, video, config, 10_000, seed=0)) == 2 * 8 * 8
+        assert (first == sample_ab(decoder, video, path, config, 50, seed=0)).all()
+        assert not np.array_equal(first, sample_ab(decoder, video, path, config, 50, seed=1))
+        assert len(sample_ab(decoder, video, path, config, 10_000, seed=0)) == 2 * 8 * 8
         gone = replace(video, uri=str(tmp_path / "gone.mp4"))
         with pytest.raises(DecodeError):
-            sample_ab(decoder, gone, config, 50, seed=0)
+            sample_ab(decoder, gone, Path(gone.uri), config, 50, seed=0)
 
 
 @pytest.mark.parametrize(

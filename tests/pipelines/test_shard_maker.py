@@ -1,6 +1,7 @@
 """The stage that makes shards, called directly: no Ray."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from PIL import Image
 
 from model.errors import UserError
 from pipelines.codebook import Codebook
-from pipelines.corpus import CorpusConfig, Video, build_manifest
-from pipelines.decode import DecodeConfig
+from pipelines.corpus import CorpusConfig, build_corpus
+from pipelines.decode import Chunk, DecodeConfig, DecodeError, Decoder
+from pipelines.manifest import Video
 from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan, plan_shards
 from pipelines.shards import ClipFormat, Marker, read_marker, unpack_targets
 from pipelines.targets import colour_codes
@@ -27,8 +29,9 @@ def make(
     decode: DecodeConfig = DecodeConfig(size_px=64),  # noqa: B008  # frozen
 ) -> tuple[list[dict[str, Any]], Marker]:
     """Rows and marker of the one shard of these videos."""
-    maker = ShardMaker(decode, ShardConfig(), codebook, str(folder), "fingerprint")
-    assert maker(asdict(ShardPlan(0, videos))) == {"shard": "shard-00000.parquet"}
+    maker = ShardMaker(decode, ShardConfig(), codebook, folder, "fingerprint")
+    row = {"plans": [asdict(ShardPlan(0, videos))]}
+    assert list(maker(row)) == [{"shard": "shard-00000.parquet", "failed": ""}]
     assert sorted(p.name for p in folder.iterdir()) == ["shard-00000.json", "shard-00000.parquet"]
     marker = read_marker(folder / "shard-00000.parquet")
     assert marker is not None
@@ -41,7 +44,7 @@ def make(
 
 
 def listed(folder: Path) -> list[Video]:
-    return build_manifest([str(folder)], CorpusConfig())
+    return build_corpus([str(folder)], CorpusConfig()).videos
 
 
 def test_a_shard_of_one_video(tmp_path: Path, make_video: MakeVideo, codebook: Codebook) -> None:
@@ -156,8 +159,10 @@ def test_a_marker_of_before_does_not_survive_a_failed_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipelines.shards.ShardWriter.close", full)
-    with pytest.raises(OSError, match="No space left"):
-        make(listed(tmp_path / "videos"), codebook, tmp_path / "clips")
+    maker = ShardMaker(DecodeConfig(size_px=64), ShardConfig(), codebook, tmp_path / "clips", "f")
+    (row,) = maker({"plans": [asdict(ShardPlan(0, listed(tmp_path / "videos")))]})
+    shard = tmp_path / "clips" / "shard-00000.parquet"
+    assert row["failed"] == f"{shard}: No space left on device"
     assert [path.name for path in (tmp_path / "clips").iterdir()] == ["shard-00000.parquet"]
     assert read_marker(tmp_path / "clips" / "shard-00000.parquet") is None
 
@@ -171,8 +176,61 @@ def test_plans_are_consecutive_videos() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"clip_frames": 1}, {"jpeg_quality": 0}, {"videos_per_shard": 0}]
+    "settings",
+    [{"clip_frames": 1}, {"jpeg_quality": 0}, {"videos_per_shard": 0}, {"attempts": 0}],
 )
 def test_impossible_settings_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(UserError, match=next(iter(settings))):
         ShardConfig(**settings)
+
+
+class _Killed(Decoder):
+    """A decoder whose child is killed at the second chunk, so many times."""
+
+    kills = 0
+
+    def chunks(self, path: Path, max_frames: int | None = None) -> Iterator[Chunk]:
+        for index, chunk in enumerate(super().chunks(path, max_frames)):
+            if index == 1 and self.kills > 0:
+                self.kills -= 1
+                raise DecodeError("crashed", "the decoder died (exit status -9)")
+            yield chunk
+
+
+@pytest.mark.parametrize(("kills", "attempts"), [(1, None), (2, None), (3, 3), (9, 3)])
+def test_what_may_pass_is_tried_again(
+    tmp_path: Path,
+    make_video: MakeVideo,
+    codebook: Codebook,
+    monkeypatch: pytest.MonkeyPatch,
+    kills: int,
+    attempts: int | None,
+) -> None:
+    videos = tmp_path / "videos"
+    make_video(videos / "a.mp4", frames=40)
+    make_video(videos / "b.mp4", frames=600, fps_hz=30)
+    make_video(videos / "c.mp4", frames=40, seed=1)
+    undisturbed, _ = make(listed(videos), codebook, tmp_path / "undisturbed")
+    monkeypatch.setattr("pipelines.shard_maker.Decoder", _Killed)
+    monkeypatch.setattr(_Killed, "kills", kills)
+    rows, marker = make(listed(videos), codebook, tmp_path / "clips")
+    if attempts is None:
+        assert marker.error_rows == []
+        same = [
+            (tmp_path / f / "shard-00000.parquet").read_bytes() for f in ("undisturbed", "clips")
+        ]
+        assert same[0] == same[1]
+    else:
+        (error,) = marker.error_rows
+        assert (error.video_id, error.kind, error.attempts) == ("b", "crashed", attempts)
+        assert rows == [row for row in undisturbed if row["video_id"] != "b"]
+
+
+def test_what_will_not_pass_is_tried_once(
+    tmp_path: Path, make_video: MakeVideo, codebook: Codebook
+) -> None:
+    make_video(tmp_path / "videos" / "short.mp4", frames=2)
+    (tmp_path / "videos" / "text.mp4").write_text("no video")
+    _, marker = make(listed(tmp_path / "videos"), codebook, tmp_path / "clips")
+    found = {(error.kind, error.attempts) for error in marker.error_rows}
+    assert found == {("too_short", 1), ("unreadable", 1)}

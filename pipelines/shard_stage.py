@@ -1,0 +1,96 @@
+"""The stage of preprocessing that makes what shards are missing, on whatever Ray is connected."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import ray
+
+from pipelines.codebook import Codebook
+from pipelines.decode import DecodeConfig
+from pipelines.fetch import grouped_for_reading
+from pipelines.progress import Meter, Progress
+from pipelines.ray_rows import groups_as_rows
+from pipelines.s3 import StorageError
+from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan
+from pipelines.shards import Marker, read_marker, read_markers
+from pipelines.storage import Location
+
+MakerArguments = tuple[DecodeConfig, ShardConfig, Codebook, Location, str]
+"""Of `ShardMaker`: settings, codebook, the folder of the shards, and the fingerprint of them all."""
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of a dataset, all of them committed."""
+
+    markers: list[Marker]
+    made: list[Marker]
+    """Those that were made now."""
+    seconds: float
+    """That making them took."""
+
+
+def make_shards(
+    plans: Sequence[ShardPlan],
+    maker: MakerArguments,
+    *,
+    workers: int,
+    retry_errors: bool,
+    progress: Progress,
+) -> Shards:
+    """Make the shards that have no valid marker, and with `retry_errors` those with failed videos.
+
+    Raises `StorageError` when a shard cannot be stored; what is committed stays.
+    """
+    started_s = time.monotonic()
+    *_, clips, wanted = maker
+    clips.mkdir(parents=True, exist_ok=True)
+    valid = {
+        name: marker
+        for name, marker in read_markers(clips).items()
+        if marker.fingerprint == wanted and not (retry_errors and marker.error_rows)
+    }
+    markers = {plan.name: valid.get(plan.name) for plan in plans}
+    pending = [plan for plan in plans if markers[plan.name] is None]
+    made: list[Marker] = []
+    meter = Meter()
+    progress("shards", len(plans) - len(pending), len(plans), meter.now())
+    if pending:
+        for shard in _committed(pending, maker, workers):
+            marker = read_marker(clips / shard)
+            if marker is None:
+                raise RuntimeError(f"{clips / shard}: committed, but its marker is not valid")
+            markers[marker.shard] = marker
+            made.append(marker)
+            work = meter.add(
+                videos=marker.videos,
+                errors=len(marker.error_rows),
+                frames=marker.frames,
+                bytes=marker.bytes,
+            )
+            progress("shards", len(plans) - len(pending) + len(made), len(plans), work)
+    missing = [name for name, marker in markers.items() if marker is None]
+    if missing:
+        raise RuntimeError(f"{len(missing)} shards are missing, the first is {missing[0]}; rerun")
+    every = [marker for marker in markers.values() if marker is not None]
+    return Shards(every, made, time.monotonic() - started_s)
+
+
+def _committed(pending: Sequence[ShardPlan], maker: MakerArguments, workers: int) -> Iterator[str]:
+    """Names of the shards as they are committed, in no order."""
+    groups = grouped_for_reading(pending, lambda plan: plan.archive)
+    dataset = groups_as_rows(
+        [[asdict(plan) for plan in group] for group in groups], "plans", blocks=len(groups)
+    ).flat_map(
+        ShardMaker,
+        fn_constructor_args=maker,
+        compute=ray.data.ActorPoolStrategy(
+            size=min(workers, len(groups)), max_tasks_in_flight_per_actor=2
+        ),
+        num_cpus=1,
+    )
+    for row in dataset.iter_rows():
+        if row["failed"]:
+            raise StorageError(f"{row['failed']}; a rerun goes on from here")
+        yield row["shard"]
