@@ -4,13 +4,13 @@ import base64
 import io
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 from av.container import InputContainer
 from PIL import Image
 
 from model.errors import UserError
+from pipelines.storage import Location
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class EmbeddedPicture:
     height_px: int
 
 
-def embed_film(path: Path) -> EmbeddedFilm:
+def embed_film(path: Location) -> EmbeddedFilm:
     """The film in a URI.
 
     Raises `UserError` naming the file if it cannot be read or is not H.264 in MP4.
@@ -49,8 +49,8 @@ def embed_film(path: Path) -> EmbeddedFilm:
             if codec != "h264":
                 raise UserError(f"{path}: {codec} video; browsers play H.264 everywhere")
             film = EmbeddedFilm(
-                _uri("video/mp4", content),
-                _uri("image/jpeg", _middle_picture(path, container)),
+                data_uri("video/mp4", content),
+                data_uri("image/jpeg", _middle_picture(path, container)),
                 stream.width,
                 stream.height,
                 stream.frames,
@@ -60,7 +60,7 @@ def embed_film(path: Path) -> EmbeddedFilm:
     return film
 
 
-def _middle_picture(path: Path, container: InputContainer) -> bytes:
+def _middle_picture(path: Location, container: InputContainer) -> bytes:
     """The middle picture of the film as a JPEG file."""
     middle = container.streams.video[0].frames // 2
     picture = next(itertools.islice(container.decode(video=0), middle, None), None)
@@ -71,7 +71,7 @@ def _middle_picture(path: Path, container: InputContainer) -> bytes:
     return file.getvalue()
 
 
-def embed_picture(path: Path) -> EmbeddedPicture:
+def embed_picture(path: Location) -> EmbeddedPicture:
     """The picture in a URI. Raises `UserError` naming the file if it is not a readable PNG."""
     content = _content(path)
     try:
@@ -80,15 +80,16 @@ def embed_picture(path: Path) -> EmbeddedPicture:
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable PNG file") from error
-    return EmbeddedPicture(_uri("image/png", content), width_px, height_px)
+    return EmbeddedPicture(data_uri("image/png", content), width_px, height_px)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Location) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _uri(media_type: str, content: bytes) -> str:
+def data_uri(media_type: str, content: bytes) -> str:
+    """The file's content as a URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -6,32 +6,20 @@ nothing else.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipelines.report.curves import training_curves
 from pipelines.report.embed import EmbeddedFilm, embed_film, embed_picture
 from pipelines.report.records import Film, PropagatedVideo, Report, TableRow
 from pipelines.report.table import COLUMNS, JF_MEAN, LOWER_IS_BETTER, defined, grouped
+from pipelines.report.template import KeyNumber, write_page, yaml_text
 from pipelines.report.timeline import Timeline, timeline
-from pipelines.storage import write_text
+from pipelines.storage import Location
 
 __all__ = ["Film", "PropagatedVideo", "Report", "TableRow", "write_report"]
 
 BASELINE = "identity"
 """The model that the best one of its protocol is compared with at the top of the page."""
-
-
-@dataclass(frozen=True)
-class KeyNumber:
-    """A large number at the top of the page, with what it is and what to hold it against."""
-
-    value: str
-    label: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +32,7 @@ class VideoCard:
     timeline: Timeline | None
 
 
-def write_report(report: Report, path: Path) -> None:
+def write_report(report: Report, path: Location) -> None:
     """Write the page, whole or not at all; missing folders are made.
 
     Raises:
@@ -52,14 +40,9 @@ def write_report(report: Report, path: Path) -> None:
             or a row has a number under an unknown name.
         OSError: the page cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("pipelines.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("page.html").render(
+    write_page(
+        "page.html",
+        path,
         report=report,
         key_numbers=_key_numbers(report),
         columns=COLUMNS,
@@ -70,10 +53,8 @@ def write_report(report: Report, path: Path) -> None:
         pictures=[(picture.caption, embed_picture(picture.path)) for picture in report.pictures],
         curves=training_curves(report.history),
         training=_training_facts(report.history),
-        config=_yaml(report.config),
+        config=yaml_text(report.config),
     )
-    # A file name that is not UTF-8 reaches Python as lone surrogates, which UTF-8 cannot hold.
-    write_text(path, html.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _card(video: PropagatedVideo) -> VideoCard:
@@ -125,18 +106,3 @@ def _training_facts(history: Sequence[Mapping[str, Any]]) -> str:
         f"{train[-1]['step']:,} steps at {speeds[len(speeds) // 2]:.3g} images/s (median), "
         f"learning rate {rate}."
     )
-
-
-def _yaml(config: Mapping[str, Any]) -> str:
-    if not config:
-        return ""
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100)
-
-
-def _plain(value: Any) -> Any:
-    """The value in the types that YAML has; anything else as its text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

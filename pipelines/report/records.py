@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from pipelines.storage import Location
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Film:
     """A file to show and the words below it: H.264 in MP4, or a PNG picture."""
 
     caption: str
-    path: Path
+    path: Location
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class PropagatedVideo:
     """
 
     video_id: str
-    overlay: Path
+    overlay: Location
     fps_hz: float
     frames: tuple[str, ...]
     first_scored_index: int
