@@ -4,6 +4,7 @@ Commands are loaded when they are called, so that `--help` is quick. Each takes 
 options and returns its exit status: 0, or 1 when too many items failed. Bad usage is one line and 2.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from yaml import YAMLError, safe_load
 
 from jobs.options import to_yaml
 from model.errors import UserError
+from pipelines.s3 import StorageError
 
 EPILOGUE = (
     "Every command also takes --config FILE.yaml (the same keys as its flags) and --print-config."
@@ -23,11 +25,16 @@ EPILOGUE = (
 COMMANDS = (
     ("preprocess", "jobs.preprocess:preprocess_command", "Make a training set from videos."),
     ("validate", "jobs.preprocess:validate_command", "Check every promise about a dataset."),
+    ("inspect", "jobs.inspect:inspect_command", "Write a page about a dataset."),
     ("train", "jobs.train:train_command", "Train the colouriser on a dataset, with no labels."),
     ("propagate", "jobs.propagate:propagate_command", "Carry first masks through videos."),
     ("report", "jobs.report:report_command", "Write a page about a propagation."),
     ("demo", "jobs.demo:demo_command", "All of it on small videos, in minutes."),
 )
+
+
+_ENVIRONMENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What a user can put right: disks that are full, and places that may not be written."""
 
 
 def build_app(called: str | None = None) -> App:
@@ -68,8 +75,13 @@ def run(arguments: Sequence[str]) -> int:
             return 0
         status: Any = command(*bound.args, **bound.kwargs)
         return status if isinstance(status, int) else 0
-    except (CycloptsError, UserError) as error:
+    except (CycloptsError, UserError, StorageError) as error:
         print(f"huetrack: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT:
+            raise
+        print(f"huetrack: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("huetrack: interrupted; run the same command again to go on", file=sys.stderr)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay
+from jobs.options import LocalOption, LocationOption
 from jobs.propagate import PropagateOptions, run_propagation
 from jobs.report import ReportOptions, make_report
 from jobs.train import TrainOptions, train
@@ -23,13 +24,14 @@ from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.fit import FitConfig
 from pipelines.clip_rows import BatchConfig
-from pipelines.corpus import CorpusConfig, load_manifest
+from pipelines.corpus import CorpusConfig
 from pipelines.dataset_folder import PreprocessConfig
 from pipelines.evaluation import MaskEvaluation, evaluate_masks
 from pipelines.footage import Footage
 from pipelines.labels.davis import write_mask
+from pipelines.manifest import load_manifest
 from pipelines.preprocess import preprocess
-from pipelines.storage import write_json
+from pipelines.storage import Location, location, size_bytes, write_json
 from pipelines.synthetic import write_annotated, write_corpus
 from pipelines.validate import validate_dataset
 from pipelines.video import write_h264
@@ -45,10 +47,11 @@ class DemoOptions:
     """Options of `huetrack demo`."""
 
     _: KW_ONLY
-    out: Path = Path("demo")
-    """Folder for everything that the demo makes; an earlier demo in it is removed."""
-    data: Path | None = None
-    """Folder of your own clips; by default the demo renders its own, with true masks."""
+    out: LocalOption = Path("demo")
+    """Local folder for everything that the demo makes; an earlier demo in it is removed."""
+    data: LocationOption | None = None
+    """Folder of your own clips, local or s3://BUCKET/PREFIX; by default the demo renders its own, with
+    true masks."""
     seed: int = 0
     """Scenes, held-out videos and initial weights."""
     steps: int = 400
@@ -105,7 +108,7 @@ def _clear(out: Path) -> None:
     (out / ".huetrack-demo").touch()
 
 
-def _render(options: DemoOptions, workers: int) -> Path:
+def _render(options: DemoOptions, workers: int) -> Location:
     with ProgressDisplay() as progress:
         total = options.videos + options.held_out
         progress("render", 0, total)
@@ -116,7 +119,7 @@ def _render(options: DemoOptions, workers: int) -> Path:
     return options.out / "corpus"
 
 
-def _dataset(options: DemoOptions, source: Path, workers: int) -> None:
+def _dataset(options: DemoOptions, source: Location, workers: int) -> None:
     config = PreprocessConfig(corpus=CorpusConfig(seed=options.seed))
     with ProgressDisplay() as progress:
         out = options.out / "dataset"
@@ -144,7 +147,7 @@ def _propagate(options: DemoOptions, model: str, archive: Path, labels: Path, wo
     return out
 
 
-def _score(options: DemoOptions, workers: int) -> Path:
+def _score(options: DemoOptions, workers: int) -> Location:
     """Baselines and the trained network on the held-out videos, as a table, JSON and page."""
     held_out = options.out / "held-out"
     trained = str(options.out / "run")
@@ -183,7 +186,7 @@ def _table(scores: dict[str, MaskEvaluation], videos: int) -> Table:
     return table
 
 
-def _show(options: DemoOptions, workers: int) -> Path:
+def _show(options: DemoOptions, workers: int) -> Location:
     """Own clips have no masks: carry a grid of tiles through some held-out ones, for the eye."""
     dataset = options.out / "dataset"
     failed = set(pq.read_table(dataset / "errors.parquet")["video_id"].to_pylist())
@@ -193,18 +196,18 @@ def _show(options: DemoOptions, workers: int) -> Path:
     archive.mkdir()
     for index, video in enumerate(held_out[:4]):
         name = f"{index:02d}-{Path(video.video_id).name}"
-        height, width = _excerpt(Path(video.uri), archive / f"{name}.mp4")
+        height, width = _excerpt(location(video.uri), archive / f"{name}.mp4")
         write_mask(labels / "masks" / name / "00000.png", tiles(height, width))
     out = _propagate(options, str(options.out / "run"), archive, labels, workers)
     return make_report(ReportOptions(out, run=options.out / "run"))
 
 
-def _excerpt(source: Path, target: Path) -> tuple[int, int]:
+def _excerpt(source: Location, target: Path) -> tuple[int, int]:
     """Write the beginning of a video, made small, so that it is done in a minute at most.
 
     Returns its height and width.
     """
-    item = Footage(source.stem, source, source.stat().st_size)
+    item = Footage(source.stem, source, size_bytes(source))
     frames: list[np.ndarray] = []
     for _, frame_HW3 in itertools.islice(item.frames(), EXCERPT_FRAMES):
         scale = min(1.0, EXCERPT_SHORT_SIDE_PX / min(frame_HW3.shape[:2]))

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.options import LocationOption
 from pipelines.evaluation import MaskEvaluation, evaluate_masks, global_numbers
 from pipelines.storage import write_json
 
@@ -18,14 +18,14 @@ from pipelines.storage import write_json
 class EvaluateMasksOptions:
     """DAVIS-2017 semi-supervised J&F of predicted masks."""
 
-    truth: Path
+    truth: LocationOption
     """Folder of true masks: VIDEO/masks/*.png, masks/VIDEO/*.png, Annotations/480p/VIDEO/*.png or
     VIDEO/*.png. Its first frames say which objects count; first and last frames are not scored."""
 
-    pred: Path
+    pred: LocationOption
     """Folder of predicted masks, in any of the same layouts and under the same names."""
 
-    json: Path | None = None
+    json: LocationOption | None = None
     """File to write all numbers to: global, per object and per frame."""
 
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)

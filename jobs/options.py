@@ -1,10 +1,34 @@
 """Options as typed dataclasses: cyclopts turns them into flags and help, this module into YAML."""
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from cyclopts import Parameter, Token
+
+from model.errors import UserError
+from pipelines.s3_path import S3Path
+from pipelines.storage import Location, location
+
+
+def _to_location(_: Any, tokens: Sequence[Token]) -> Location:
+    return location(tokens[0].value)
+
+
+def _to_local(_: Any, tokens: Sequence[Token]) -> Path:
+    place = location(tokens[0].value)
+    if not isinstance(place, Path):
+        raise UserError(f"{place}: must be a local folder")
+    return place
+
+
+LocalOption = Annotated[Path, Parameter(converter=_to_local, n_tokens=1)]
+LocationOption = Annotated[
+    Path | S3Path, Parameter(converter=_to_location, n_tokens=1, accepts_keys=False)
+]
+"""A folder or file, local or `s3://bucket/key`. (`pathlib` would make `s3:/bucket/key` of it.)"""
 
 
 def to_yaml(options: Any) -> str:
@@ -21,4 +45,4 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | S3Path) else value

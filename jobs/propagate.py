@@ -1,13 +1,13 @@
 """`huetrack propagate`."""
 
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
+from jobs.options import LocationOption
 from model.errors import UserError
 from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
@@ -18,13 +18,13 @@ from pipelines.models import parse_model
 class PropagateOptions:
     """Options of `huetrack propagate`."""
 
-    archive: Path
+    archive: LocationOption
     """Folder of videos, or of frame folders (VIDEO/frames/*.jpg, DAVIS's JPEGImages/480p/VIDEO)."""
     _: KW_ONLY
-    labels: Path
+    labels: LocationOption
     """Folder with the mask of each video's first frame (VIDEO/masks/*.png, masks/VIDEO/*.png,
     DAVIS's Annotations/480p/VIDEO). Later masks are not looked at."""
-    out: Path
+    out: LocationOption
     """Output folder: masks/, overlays/, errors.parquet, summary.json."""
     model: str
     """A run folder or .safetensors file, `untrained`, either with `+lab` for colours joined; `lab`

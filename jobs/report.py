@@ -7,24 +7,26 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from jobs.options import LocationOption
 from pipelines.report.page import write_report
 from pipelines.results import collect_report
+from pipelines.storage import Location
 
 
 @dataclass(frozen=True)
 class ReportOptions:
     """Options of `huetrack report`."""
 
-    out: Path
+    out: LocationOption
     """Output folder of `huetrack propagate`; the page goes to OUT/report/index.html."""
     _: KW_ONLY
-    truth: Path | None = None
+    truth: LocationOption | None = None
     """True masks: adds J of every frame and the table of scores."""
-    run: Path | None = None
+    run: LocationOption | None = None
     """Training run: adds loss curves, recoloured films and embeddings as colours."""
-    compare: Annotated[tuple[Path, ...], Parameter(negative="")] = ()
+    compare: Annotated[tuple[LocationOption, ...], Parameter(negative="")] = ()
     """Other propagations of the same videos for the table."""
-    archive: Path | None = None
+    archive: LocationOption | None = None
     """The videos, if they are no longer where they were propagated."""
     pictures: int = 3
     """Videos that are recoloured, at most."""
@@ -41,7 +43,7 @@ def report_command(options: Annotated[ReportOptions, Parameter(name="*")]) -> in
     return 0
 
 
-def make_report(options: ReportOptions) -> Path:
+def make_report(options: ReportOptions) -> Location:
     """The command without its closing line. Raises `UserError`."""
     page = options.out / "report" / "index.html"
     with tempfile.TemporaryDirectory() as folder:

@@ -6,11 +6,16 @@ store is a SQLite file in the run's own folder, always by absolute path.
 
 import logging
 import os
+import tempfile
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pipelines.s3_path import S3Path
+from pipelines.storage import Location
 
 log = logging.getLogger("huetrack.tracking")
 
@@ -23,10 +28,12 @@ class TrackedRun:
     run_id: str
 
 
-def default_uri(run_folder: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, or a SQLite file in the run's folder."""
+def default_uri(run_folder: Location) -> str:
+    """`MLFLOW_TRACKING_URI`, or a SQLite file in the run's folder; "" for one on S3, which holds none."""
     configured = os.environ.get("MLFLOW_TRACKING_URI")
-    return configured or f"sqlite:///{(run_folder / 'mlflow.db').resolve()}"
+    if configured or isinstance(run_folder, S3Path):
+        return configured or ""
+    return f"sqlite:///{(run_folder / 'mlflow.db').resolve()}"
 
 
 class Tracker:
@@ -37,12 +44,14 @@ class Tracker:
         self._broken = run.run_id == ""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        from mlflow.entities import Metric
-        from mlflow.utils.time import get_current_time_millis
+        def write(client: Any) -> None:
+            from mlflow.entities import Metric
 
-        now_ms = get_current_time_millis()
-        batch = [Metric(name, float(value), now_ms, step) for name, value in values.items()]
-        self._attempt(lambda client: client.log_batch(self._run.run_id, metrics=batch))
+            now_ms = time.time_ns() // 1_000_000
+            batch = [Metric(name, float(value), now_ms, step) for name, value in values.items()]
+            client.log_batch(self._run.run_id, metrics=batch)
+
+        self._attempt(write)
 
     def params(self, values: Mapping[str, Any]) -> None:
         def write(client: Any) -> None:
@@ -51,8 +60,21 @@ class Tracker:
 
         self._attempt(write)
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        self._attempt(lambda client: client.log_artifact(self._run.run_id, str(path), folder))
+    def artifact(self, path: Location, folder: str | None = None) -> None:
+        def write(client: Any) -> None:
+            if isinstance(path, Path):
+                client.log_artifact(self._run.run_id, str(path), folder)
+                return
+            with tempfile.TemporaryDirectory() as place:
+                copy = Path(place) / path.name
+                copy.write_bytes(path.read_bytes())
+                client.log_artifact(self._run.run_id, str(copy), folder)
+
+        self._attempt(write)
+
+    def text(self, content: str, name: str) -> None:
+        """An artifact of this name that holds the text."""
+        self._attempt(lambda client: client.log_text(self._run.run_id, content, name))
 
     def dataset(self, name: str, source: str, digest: str) -> None:
         """Record the dataset as an input of the run."""
@@ -80,8 +102,13 @@ class Tracker:
             log.warning("tracking at %s failed, going on without it: %s", self._run.uri, error)
 
 
-def start_run(uri: str, run_folder: Path, experiment: str, name: str, resume: str) -> TrackedRun:
+def start_run(
+    uri: str, run_folder: Location, experiment: str, name: str, resume: str
+) -> TrackedRun:
     """Make a run, or take up the one with id `resume`. Never raises: it warns."""
+    if not uri:
+        log.warning("no tracking: a run on S3 needs --tracking-uri or MLFLOW_TRACKING_URI")
+        return TrackedRun(uri, "")
     try:
         client = _client(uri)
         if resume:
@@ -91,8 +118,9 @@ def start_run(uri: str, run_folder: Path, experiment: str, name: str, resume: st
         if found is not None:
             experiment_id = found.experiment_id
         else:
-            artifacts = (run_folder / "mlartifacts").resolve().as_uri()
-            location = artifacts if uri.startswith("sqlite:") else None
+            artifacts = run_folder.resolve() / "mlartifacts"
+            address = artifacts.as_uri() if isinstance(artifacts, Path) else str(artifacts)
+            location = address if uri.startswith("sqlite:") else None
             experiment_id = client.create_experiment(experiment, artifact_location=location)
         run = client.create_run(experiment_id, run_name=name)
         return TrackedRun(uri, run.info.run_id)

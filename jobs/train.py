@@ -1,39 +1,42 @@
 """`huetrack train`: Ray Train around `model.fit`, with checkpoints, resume and tracking."""
 
-import shutil
+import tempfile
 import threading
 from collections import Counter
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pyarrow.parquet as pq
 import yaml
 from cyclopts import Parameter
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
-from jobs.options import plain
+from jobs.options import LocationOption, plain
 from jobs.tracking import TrackedRun, Tracker, default_uri, start_run
 from model.colorizer import Colorizer, ColorizerConfig, load_weights, save_colorizer
 from model.errors import UserError
 from model.fit import FitConfig
 from pipelines.clip_rows import BatchConfig, ClipDataset, clip_rows
 from pipelines.codebook import load_codebook
-from pipelines.corpus import load_manifest, manifest_fingerprint
+from pipelines.manifest import load_manifest, manifest_fingerprint
 from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, WEIGHTS_FILE, read_history
-from pipelines.storage import write_text
+from pipelines.storage import Location, arrow_paths, remove_folder, write_bytes, write_text
+
+if TYPE_CHECKING:
+    from ray.train import Checkpoint
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """Options of `huetrack train`."""
 
-    dataset: Path
-    """Dataset folder made by `huetrack preprocess`."""
+    dataset: LocationOption
+    """Dataset folder made by `huetrack preprocess`, local or s3://BUCKET/PREFIX."""
     _: KW_ONLY
-    run: Path
-    """Folder for this run: configuration, checkpoints, weights, history, tracking."""
+    run: LocationOption
+    """Folder for this run, local or s3://BUCKET/PREFIX: configuration, checkpoints, weights, history,
+    tracking."""
     objective: Literal["colorization"] = "colorization"
     """Training signal."""
     workers: int = 1
@@ -47,7 +50,7 @@ class TrainOptions:
     max_failures: int = 2
     """Lost workers after which training gives up; each costs the steps since the last checkpoint."""
     tracking_uri: str | None = None
-    """MLflow server; by default MLFLOW_TRACKING_URI or a SQLite file in the run's folder."""
+    """MLflow server; by default MLFLOW_TRACKING_URI or a SQLite file in the run's folder (none on S3)."""
     experiment: str = "huetrack"
     """MLflow experiment."""
     model: ColorizerConfig = field(default_factory=ColorizerConfig)
@@ -79,7 +82,7 @@ def train(options: TrainOptions) -> dict[str, object]:
             f"{options.dataset}: its shards were made with codebook "
             f"{dataset.codebook_fingerprint}, codebook.json is {codebook.fingerprint}"
         )
-    shutil.copyfile(options.dataset / CODEBOOK_FILE, options.run / CODEBOOK_FILE)
+    write_bytes(options.run / CODEBOOK_FILE, (options.dataset / CODEBOOK_FILE).read_bytes())
     uri = options.tracking_uri or default_uri(options.run)
     tracked = start_run(uri, options.run, options.experiment, options.run.name, resumed_run_id)
     _save_config(options, tracked)
@@ -114,9 +117,7 @@ def _check(options: TrainOptions, dataset: ClipDataset) -> Counter[str]:
     dataset.reduction(options.batches)
     split_of = {v.video_id: v.split for v in load_manifest(options.dataset / "manifest.parquet")}
     clips: Counter[str] = Counter(train=0, val=0)
-    for shard in dataset.shards:
-        column = pq.read_table(shard, columns=["video_id"])["video_id"]
-        clips.update(split_of[video_id] for video_id in column.to_pylist())
+    clips.update(split_of[video_id] for video_id in dataset.video_ids())
     if options.batches.batch_size < options.workers:
         raise UserError("batches.batch_size must be at least one clip a worker")
     if clips["train"] < options.batches.batch_size:
@@ -129,6 +130,8 @@ def _check(options: TrainOptions, dataset: ClipDataset) -> Counter[str]:
 
 def _prepare_folder(options: TrainOptions) -> str:
     """Make the run's folder; returns the id of the tracked run that is taken up again, or ""."""
+    if not options.run.resolve().name:
+        raise UserError(f"{options.run}: a run needs a folder with a name")
     config_file = options.run / CONFIG_FILE
     if options.resume and config_file.exists():
         before = yaml.safe_load(config_file.read_text(encoding="utf-8"))
@@ -143,7 +146,7 @@ def _prepare_folder(options: TrainOptions) -> str:
     if options.overwrite and options.run.exists():
         if not config_file.exists() and any(options.run.iterdir()):
             raise UserError(f"{options.run}: holds no run, so it is not removed")
-        shutil.rmtree(options.run)
+        remove_folder(options.run)
     if options.run.exists() and any(options.run.iterdir()):
         raise UserError(
             f"{options.run}: is not empty (use --resume, --overwrite or another folder)"
@@ -159,8 +162,8 @@ def _save_config(options: TrainOptions, tracked: TrackedRun) -> None:
     write_text(options.run / CONFIG_FILE, yaml.safe_dump(record, sort_keys=False))
 
 
-def _fit(options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun) -> Path:
-    """Run Ray Train; returns the folder of the last checkpoint."""
+def _fit(options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun) -> "Checkpoint":
+    """Run Ray Train; returns the last checkpoint."""
     import ray.train
     import torch
     from ray.train.torch import TorchTrainer
@@ -180,6 +183,7 @@ def _fit(options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun) -> Pa
         available_cpus(),
         tracked,
     )
+    (folder,), filesystem = arrow_paths([options.run.resolve().parent])
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"spec": spec},
@@ -191,7 +195,8 @@ def _fit(options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun) -> Pa
         scaling_config=ray.train.ScalingConfig(num_workers=options.workers, use_gpu=gpus > 0),
         run_config=ray.train.RunConfig(
             name=options.run.resolve().name,
-            storage_path=str(options.run.resolve().parent),
+            storage_path=folder,
+            storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=options.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
@@ -202,7 +207,7 @@ def _fit(options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun) -> Pa
         raise result.error
     if result.checkpoint is None:
         raise RuntimeError(f"{options.run}: training ended without a checkpoint")
-    return Path(result.checkpoint.path)
+    return result.checkpoint
 
 
 class _HistoryFollower:
@@ -236,19 +241,21 @@ class _HistoryFollower:
             self._display("train", int(newest["step"]), self._options.fit.steps, remark)
 
 
-def _export(checkpoint: Path, options: TrainOptions) -> None:
+def _export(checkpoint: "Checkpoint", options: TrainOptions) -> None:
     """Write the weights of a checkpoint as `model.safetensors`."""
     import torch
 
-    path = checkpoint / "checkpoint.pt"
-    state = torch.load(path, map_location="cpu", weights_only=True)["objective"]
     prefix = "colorizer."
     colorizer = Colorizer(options.model)
-    load_weights(colorizer, {k.removeprefix(prefix): v for k, v in state.items()}, path)
-    save_colorizer(colorizer, options.run / WEIGHTS_FILE)
+    with checkpoint.as_directory() as folder, tempfile.TemporaryDirectory() as made:
+        path, weights = Path(folder) / "checkpoint.pt", Path(made) / WEIGHTS_FILE
+        state = torch.load(path, map_location="cpu", weights_only=True)["objective"]
+        load_weights(colorizer, {k.removeprefix(prefix): v for k, v in state.items()}, path)
+        save_colorizer(colorizer, weights)
+        write_bytes(options.run / WEIGHTS_FILE, weights.read_bytes())
 
 
-def _last_records(run: Path) -> dict[str, object]:
+def _last_records(run: Location) -> dict[str, object]:
     facts: dict[str, object] = {}
     for record in read_history(run):
         if record["kind"] == "train":

@@ -1,6 +1,5 @@
 """What each Ray Train worker runs: the training loop, fed by Ray Data, reporting to the outside."""
 
-import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -18,7 +17,8 @@ from model.fit import FitConfig, Fitter, TrainRecord, ValidationRecord, fit
 from model.objectives.colorization import ClipBatch, Colorization
 from pipelines.batches import batches_of
 from pipelines.clip_rows import BatchConfig, ClipDataset
-from pipelines.run_folder import HISTORY_FILE
+from pipelines.run_folder import History
+from pipelines.storage import Location
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
@@ -27,8 +27,8 @@ CHECKPOINT_FILE = "checkpoint.pt"
 class WorkerSpec:
     """Everything a worker needs to know."""
 
-    dataset: Path
-    run: Path
+    dataset: Location
+    run: Location
     model: ColorizerConfig
     fit: FitConfig
     batches: BatchConfig
@@ -84,26 +84,16 @@ class WorkerReporter:
         self._rank = context.get_world_rank()
         self._workers = context.get_world_size()
         self._tracker = Tracker(spec.tracked)
-        self._history = spec.run / HISTORY_FILE
         self._last: dict[str, float] = {}
         self._validation: list[ClipBatch] | None = None
-        if self._rank == 0:
-            self._forget_after(first_step)
-
-    def _forget_after(self, step: int) -> None:
-        """A resumed run repeats the steps after its checkpoint: drop what was logged of them."""
-        if not self._history.exists():
-            return
-        lines = self._history.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        self._history.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        # A resumed run repeats the steps after its checkpoint, and what was logged of them.
+        self._history = History(spec.run, first_step) if self._rank == 0 else None
 
     def _write(self, kind: str, record: TrainRecord | ValidationRecord) -> None:
-        if self._rank != 0:
+        if self._history is None:
             return
         values = {k: v for k, v in asdict(record).items() if k != "step"}
-        with self._history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "step": record.step, **values}) + "\n")
+        self._history.append({"kind": kind, "step": record.step, **values})
         self._tracker.metrics({f"{kind}/{k}": v for k, v in values.items()}, record.step)
         self._last.update({f"{kind}/{k}": v for k, v in values.items()})
 
@@ -140,9 +130,10 @@ class WorkerReporter:
 
     def checkpoint(self, fitter: Fitter) -> None:
         metrics = {"step": fitter.step, **self._last}
-        if self._rank != 0:
+        if self._history is None:
             ray.train.report(metrics)
             return
+        self._history.flush()
         with tempfile.TemporaryDirectory() as folder:
             torch.save(fitter.state_dict(), Path(folder) / CHECKPOINT_FILE)
             checkpoint = ray.train.Checkpoint.from_directory(folder)

@@ -1,15 +1,13 @@
 """Labels over an archive: every video's first mask carried through its frames, as Ray Data stages.
 
-A video is the unit of commit and resume: its masks are written into a hidden folder that is renamed
-when the last one is there. A video that fails is a row of `errors.parquet`.
+A video is the unit of commit and resume (`pipelines/propagation_folder.py`). A video that fails is a row
+of `errors.parquet`.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,8 +23,10 @@ from pipelines.labels.davis import read_mask, write_mask
 from pipelines.labels.layout import mask_files
 from pipelines.models import ModelSpec, build_propagator
 from pipelines.pictures import overlay
+from pipelines.propagation_folder import finished_videos, prepare_propagation, video_output
+from pipelines.s3 import StorageError
 from pipelines.shards import ERROR_SCHEMA, VideoError
-from pipelines.storage import fingerprint, inside, read_json, write_json, write_table
+from pipelines.storage import Location, fingerprint, write_json, write_table
 from pipelines.video import write_h264
 
 
@@ -35,7 +35,7 @@ class PropagationTask:
     """One video to label."""
 
     footage: Footage
-    mask: Path
+    mask: Location
     """The mask of its first frame."""
 
 
@@ -88,7 +88,7 @@ class Plan:
     """All of both."""
 
 
-def plan(archive: Path, labels: Path) -> Plan:
+def plan(archive: Location, labels: Location) -> Plan:
     """Pair videos with their first masks.
 
     A video without labels, or labels without a video, is an error row. Raises `UserError` naming the
@@ -129,9 +129,9 @@ def plan(archive: Path, labels: Path) -> Plan:
 
 
 def propagate_archive(
-    archive: Path,
-    labels: Path,
-    out: Path,
+    archive: Location,
+    labels: Location,
+    out: Location,
     config: ArchiveConfig,
     *,
     workers: int,
@@ -146,25 +146,26 @@ def propagate_archive(
     started_s = time.monotonic()
     planned = plan(archive, labels)
     tasks, errors = planned.tasks, list(planned.errors)
-    _prepare(out, config, overwrite)
-    todo = [task for task in tasks if not _mask_folder(out, task).is_dir()]
-    todo.sort(
+    prepare_propagation(out, config.content(), overwrite)
+    finished = finished_videos(out)
+    pending = [task for task in tasks if task.footage.video_id not in finished]
+    pending.sort(
         key=lambda task: -task.footage.bytes
     )  # longest first, so that none is left to the end
     made = frames = 0
-    if todo:
+    if pending:
         dataset = ray.data.from_items(
-            [{"task": i} for i in range(len(todo))], override_num_blocks=len(todo)
+            [{"task": i} for i in range(len(pending))], override_num_blocks=len(pending)
         ).map(
             VideoLabeller,  # type: ignore[arg-type]  # Ray takes classes too
-            fn_constructor_args=(config, todo, str(out), workers),
+            fn_constructor_args=(config, pending, out, workers),
             compute=ray.data.ActorPoolStrategy(
-                size=min(workers, len(todo)), max_tasks_in_flight_per_actor=1
+                size=min(workers, len(pending)), max_tasks_in_flight_per_actor=1
             ),
             num_cpus=1,
             num_gpus=_gpus_per_worker(workers),
         )
-        for done, row in enumerate(dataset.iter_rows(), start=len(tasks) - len(todo) + 1):
+        for done, row in enumerate(dataset.iter_rows(), start=len(tasks) - len(pending) + 1):
             if row["kind"]:
                 errors.append(
                     VideoError(row["video_id"], row["uri"], row["kind"], row["message"], 1)
@@ -198,42 +199,15 @@ def _gpus_per_worker(workers: int) -> float:
     return min(1.0, gpus / workers)
 
 
-def _prepare(out: Path, config: ArchiveConfig, overwrite: bool) -> None:
-    """Make the folder, or check that it holds a propagation with the same configuration."""
-    path = out / "summary.json"
-    if path.exists() and not overwrite:
-        before, now = read_json(path).get("config", {}), config.content()
-        changed = [key for key in now if before.get(key) != now[key]]
-        if changed:
-            raise UserError(
-                f"{out}: made with another {changed[0]} ({before.get(changed[0])}); "
-                "use --overwrite or another folder"
-            )
-    elif out.exists() and any(out.iterdir()) and not path.exists():
-        raise UserError(f"{out}: is not empty and holds no propagation")
-    if overwrite:
-        for name in ("masks", "overlays", "report"):
-            shutil.rmtree(out / name, ignore_errors=True)
-        for name in ("summary.json", "errors.parquet"):
-            (out / name).unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        write_json(path, {"state": "incomplete", "config": config.content()})
-
-
-def _mask_folder(out: Path, task: PropagationTask) -> Path:
-    return inside(out / "masks", task.footage.video_id)
-
-
 class VideoLabeller:
     """Ray Data stage: the index of a task -> what became of it."""
 
     def __init__(
-        self, config: ArchiveConfig, tasks: Sequence[PropagationTask], out: str, workers: int
+        self, config: ArchiveConfig, tasks: Sequence[PropagationTask], out: Location, workers: int
     ) -> None:
         self._config = config
         self._tasks = tasks
-        self._out = Path(out)
+        self._out = out
         on_gpu = torch.cuda.is_available() and bool(ray.get_gpu_ids())
         if not on_gpu:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
@@ -254,7 +228,7 @@ class VideoLabeller:
             result["frames"] = self._label(task)
         except UserError as error:
             result |= {"kind": "unusable", "message": str(error)}
-        except OSError as error:
+        except (OSError, StorageError) as error:
             result |= {"kind": "storage", "message": str(error)}
         except Exception as error:  # one video must not cost the others
             result |= {"kind": "internal", "message": f"{type(error).__name__}: {error}"}
@@ -262,10 +236,6 @@ class VideoLabeller:
 
     def _label(self, task: PropagationTask) -> int:
         """Write masks and overlay of one video; returns its number of frames."""
-        final = _mask_folder(self._out, task)
-        partial = final.with_name(f".{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         frames = 0
 
         def labelled() -> Iterator[np.ndarray]:
@@ -276,16 +246,14 @@ class VideoLabeller:
                     self._propagator.start(frame, mask)
                 else:
                     mask = self._propagator.step(frame).mask_HW
-                write_mask(partial / f"{name}.png", mask)
+                write_mask(output.masks / f"{name}.png", mask)
                 frames += 1
                 yield overlay(frame, mask)
 
-        if self._config.overlays:
-            film = inside(self._out / "overlays", f"{task.footage.video_id}.mp4")
-            film.parent.mkdir(parents=True, exist_ok=True)
-            write_h264(film, labelled(), task.footage.fps_hz())
-        else:
-            for _ in labelled():
-                pass
-        partial.replace(final)
+        with video_output(self._out, task.footage.video_id) as output:
+            if self._config.overlays:
+                write_h264(output.film, labelled(), task.footage.fps_hz())
+            else:
+                for _ in labelled():
+                    pass
         return frames

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
@@ -28,6 +27,7 @@ from model.metrics.davis import (
 )
 from pipelines.labels.davis import read_mask
 from pipelines.labels.layout import mask_files
+from pipelines.storage import Location
 
 # Starting a worker takes about as long as scoring this many frames of 854x480.
 FRAMES_PER_WORKER = 500
@@ -38,8 +38,8 @@ class FramePair:
     """The true and the predicted mask file of one scored frame."""
 
     stem: str
-    truth: Path
-    pred: Path
+    truth: Location
+    pred: Location
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SequencePair:
     """One sequence to score: the first truth frame, which names the objects, and scored frames."""
 
     name: str
-    first_truth: Path
+    first_truth: Location
     scored: tuple[FramePair, ...]
 
 
@@ -113,8 +113,8 @@ def global_numbers(summary: Summary) -> list[tuple[str, float]]:
 
 
 def evaluate_masks(
-    truth: Path,
-    pred: Path,
+    truth: Location,
+    pred: Location,
     processes: int = os.cpu_count() or 1,
     sequences: Sequence[str] | None = None,
 ) -> MaskEvaluation:
@@ -150,7 +150,7 @@ def evaluate_masks(
 
 
 def pair_sequences(
-    truth: Path, pred: Path, sequences: Sequence[str] | None = None
+    truth: Location, pred: Location, sequences: Sequence[str] | None = None
 ) -> list[SequencePair]:
     """The sequences to score, in order of their names, with the files of every scored frame.
 
@@ -184,7 +184,7 @@ def pair_sequences(
     return pairs
 
 
-def _refuse_missing(folder: Path, missing: Iterable[str], what: str) -> None:
+def _refuse_missing(folder: Location, missing: Iterable[str], what: str) -> None:
     names = list(missing)
     if names:
         more = f" (nor for {len(names) - 1} more)" if len(names) > 1 else ""

@@ -1,9 +1,9 @@
 """The videos of an archive, frame by frame at their full rate: video files or folders of pictures."""
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import cv2
@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from model.errors import UserError
-from pipelines.corpus import VIDEO_SUFFIXES
-from pipelines.video import read_frames
+from pipelines.listing import VIDEO_SUFFIXES
+from pipelines.storage import Location, files_in, folders_in, local_file, size_bytes
+from pipelines.video import open_video, read_frames
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 DEFAULT_FPS_HZ = 24.0
@@ -24,7 +25,7 @@ class Footage:
     """One video of an archive."""
 
     video_id: str
-    path: Path
+    path: Location
     """A video file, or a folder of pictures."""
     bytes: int
 
@@ -39,11 +40,13 @@ class Footage:
         `UserError` naming a file that cannot be read.
         """
         if self.is_file:
-            for index, (_, frame) in enumerate(read_frames(self.path)):
-                yield f"{index:05d}", frame
+            with local_file(self.path) as file:
+                for index, (_, frame) in enumerate(read_frames(file)):
+                    yield f"{index:05d}", frame
             return
         for picture in pictures_in(self.path):
-            image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+            content = np.frombuffer(picture.read_bytes(), dtype=np.uint8)
+            image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
             if image is None:
                 raise UserError(f"{picture}: not a readable picture")
             yield picture.stem, np.ascontiguousarray(image[..., ::-1])
@@ -51,13 +54,11 @@ class Footage:
     def first_frame(self) -> tuple[str, tuple[int, int]]:
         """Name and (height, width) in px of the first frame, without reading the rest."""
         if self.is_file:
-            name, frame = next(self.frames(), ("", np.zeros((0, 0, 3), np.uint8)))
-            if not name:
-                raise UserError(f"{self.path}: holds no frame")
-            return name, (frame.shape[0], frame.shape[1])
+            _, frame = next(read_frames(self.path))  # raises where there is none
+            return "00000", (frame.shape[0], frame.shape[1])
         first = pictures_in(self.path)[0]
         try:
-            with Image.open(first) as image:
+            with Image.open(io.BytesIO(first.read_bytes())) as image:
                 return first.stem, (image.height, image.width)
         except (OSError, UnidentifiedImageError) as error:
             raise UserError(f"{first}: not a readable picture") from error
@@ -68,14 +69,14 @@ class Footage:
         if not self.is_file:
             return DEFAULT_FPS_HZ
         try:
-            with av.open(str(self.path)) as container:
+            with open_video(self.path) as container:
                 rate = container.streams.video[0].average_rate
         except (av.error.FFmpegError, OSError, IndexError) as error:
             raise UserError(f"{self.path}: not a readable video ({error})") from error
         return float(rate) if rate else DEFAULT_FPS_HZ
 
 
-def find_footage(archive: Path) -> list[Footage]:
+def find_footage(archive: Location) -> list[Footage]:
     """Videos of an archive, sorted by id.
 
     Understood: video files in the folder, and folders of pictures as VIDEO/frames/*.jpg,
@@ -86,14 +87,14 @@ def find_footage(archive: Path) -> list[Footage]:
     if not archive.is_dir():
         raise UserError(f"{archive}: no such folder")
     found = [
-        Footage(file.stem, file, file.stat().st_size)
-        for file in sorted(archive.iterdir())
-        if file.is_file() and file.suffix.lower() in VIDEO_SUFFIXES
+        Footage(file.stem, file, size_bytes(file))
+        for file in files_in(archive).values()
+        if file.suffix.lower() in VIDEO_SUFFIXES
     ]
     for folder in _picture_folders(archive):
         pictures = pictures_in(folder)
         name = folder.parent.name if folder.name == "frames" else folder.name
-        found.append(Footage(name, folder, sum(p.stat().st_size for p in pictures)))
+        found.append(Footage(name, folder, sum(map(size_bytes, pictures))))
     if not found:
         raise UserError(f"{archive}: holds neither videos nor folders of pictures")
     by_id: dict[str, Footage] = {}
@@ -104,13 +105,13 @@ def find_footage(archive: Path) -> list[Footage]:
     return [by_id[name] for name in sorted(by_id)]
 
 
-def _picture_folders(archive: Path) -> list[Path]:
+def _picture_folders(archive: Location) -> list[Location]:
     davis = archive / "JPEGImages"
     roots = [davis / "480p", davis / "Full-Resolution", davis, archive]
     for root in roots:
         if not root.is_dir():
             continue
-        children = [child for child in sorted(root.iterdir()) if child.is_dir()]
+        children = [child for child in folders_in(root).values()]
         folders = [c / "frames" if (c / "frames").is_dir() else c for c in children]
         filled = [folder for folder in folders if pictures_in(folder)]
         if filled:
@@ -118,7 +119,7 @@ def _picture_folders(archive: Path) -> list[Path]:
     return []
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Location) -> list[Location]:
     """Pictures of a folder in the order of the numbers in their names (img2 before img10)."""
     found = [
         file
@@ -128,6 +129,6 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(found, key=_natural_order)
 
 
-def _natural_order(path: Path) -> list[tuple[int, str]]:
+def _natural_order(path: Location) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", path.stem)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,7 +1,6 @@
 """`--model`: from a name to what propagates with it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from model.propagation.encoders import ColorizerEncoder, JoinedEncoder, LabEncod
 from model.propagation.engine import Encoder, IdentityPropagator, Propagator
 from model.propagation.protocols import MatchingProtocol
 from pipelines.run_folder import weights_of
+from pipelines.storage import Location, local_file, location
 
 JOINED_SUFFIX = "+lab"
 
@@ -24,7 +24,7 @@ class ModelSpec:
     """identity, lab, untrained or trained."""
     joined: bool
     """Whether Lab colours are joined to the features."""
-    weights: Path | None
+    weights: Location | None
     untrained: ColorizerConfig
     """Shape of the untrained network."""
     seed: int
@@ -52,14 +52,20 @@ def parse_model(name: str, *, untrained_width: int, seed: int) -> ModelSpec:
         raise UserError(f"--model {name}: there is nothing to join Lab to")
     if base in ("identity", "lab", "untrained"):
         return ModelSpec(base, joined, None, shape, seed)
-    path = Path(base)
+    path = location(base)
     if not path.exists():
         raise UserError(
             f"--model {name}: neither identity, lab nor untrained, and no such run or file"
         )
     weights = weights_of(path).resolve()
-    load_colorizer(weights)
+    read_colorizer(weights)
     return ModelSpec("trained", joined, weights, shape, seed)
+
+
+def read_colorizer(weights: Location, device: str = "cpu") -> Colorizer:
+    """The network of a `.safetensors` file. Raises `UserError` naming it."""
+    with local_file(weights) as file:
+        return load_colorizer(file, device)
 
 
 def build_propagator(
@@ -76,7 +82,7 @@ def build_encoder(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> E
     if spec.kind == "lab":
         return LabEncoder()
     if spec.weights is not None:
-        colorizer = load_colorizer(spec.weights, device)
+        colorizer = read_colorizer(spec.weights, device)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)

@@ -7,19 +7,19 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from model.colorizer import load_colorizer
 from model.errors import UserError
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import MaskEvaluation, evaluate_masks, global_numbers
 from pipelines.footage import Footage, find_footage
+from pipelines.models import read_colorizer
 from pipelines.pictures import embedding_sheet, recoloured
 from pipelines.report.records import Film, PropagatedVideo, Report, TableRow
 from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, read_history, weights_of
-from pipelines.storage import read_json
+from pipelines.storage import Location, files_in, folders_in, location, read_json
 from pipelines.video import write_h264
 
 
-def propagation_of(out: Path) -> dict[str, Any]:
+def propagation_of(out: Location) -> dict[str, Any]:
     """`summary.json` of a finished propagation. Raises `UserError`."""
     summary: dict[str, Any] = read_json(out / "summary.json")
     if "fingerprint" not in summary or "protocol" not in summary.get("config", {}):
@@ -27,15 +27,15 @@ def propagation_of(out: Path) -> dict[str, Any]:
     return summary
 
 
-def labelled_videos(out: Path) -> list[str]:
+def labelled_videos(out: Location) -> list[str]:
     """Ids of the videos that a propagation labelled."""
     masks = out / "masks"
     if not masks.is_dir():
         raise UserError(f"{out}: holds no masks")
-    return sorted(p.name for p in masks.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [name for name in folders_in(masks) if not name.startswith(".")]
 
 
-def table_row(out: Path, evaluation: MaskEvaluation) -> TableRow:
+def table_row(out: Location, evaluation: MaskEvaluation) -> TableRow:
     """A propagation's line in the table of baselines."""
     config = propagation_of(out)["config"]
     return TableRow(
@@ -46,7 +46,7 @@ def table_row(out: Path, evaluation: MaskEvaluation) -> TableRow:
 
 
 def propagated_videos(
-    out: Path, footage: Iterable[Footage], evaluation: MaskEvaluation | None
+    out: Location, footage: Iterable[Footage], evaluation: MaskEvaluation | None
 ) -> tuple[PropagatedVideo, ...]:
     """Videos that have an overlay, with J of every frame where it is known."""
     scores = evaluation.to_json()["per_frame"] if evaluation else {}
@@ -58,7 +58,9 @@ def propagated_videos(
             continue
         objects: dict[str, Any] = scores.get(video_id, {})
         frames = next((tuple(o["frames"]) for o in objects.values()), ())
-        stems = sorted(p.stem for p in (out / "masks" / video_id).glob("*.png"))
+        stems = sorted(
+            f.stem for f in files_in(out / "masks" / video_id).values() if f.suffix == ".png"
+        )
         item = rates.get(video_id)
         found.append(
             PropagatedVideo(
@@ -74,10 +76,10 @@ def propagated_videos(
 
 
 def pictures_of_run(
-    run: Path, footage: Sequence[Footage], folder: Path, most_videos: int
+    run: Location, footage: Sequence[Footage], folder: Path, most_videos: int
 ) -> tuple[tuple[Film, ...], tuple[Film, ...]]:
     """Recoloured films and embedding sheets of some videos, written into `folder`."""
-    colorizer = load_colorizer(weights_of(run))
+    colorizer = read_colorizer(weights_of(run))
     centroids = load_codebook(run / CODEBOOK_FILE).centroids_K2
     films: list[Film] = []
     sheets: list[Film] = []
@@ -99,12 +101,12 @@ def pictures_of_run(
 
 
 def collect_report(
-    out: Path,
+    out: Location,
     *,
-    archive: Path | None,
-    truth: Path | None,
-    run: Path | None,
-    compare: Sequence[Path],
+    archive: Location | None,
+    truth: Location | None,
+    run: Location | None,
+    compare: Sequence[Location],
     most_pictures: int,
     folder: Path,
 ) -> Report:
@@ -113,7 +115,7 @@ def collect_report(
     Raises `UserError` for folders that hold no propagation, truth or run.
     """
     summary = propagation_of(out)
-    where = archive if archive is not None else Path(summary["archive"])
+    where = archive if archive is not None else location(summary["archive"])
     videos = labelled_videos(out)
     footage = [item for item in find_footage(where) if item.video_id in set(videos)]
     evaluation = evaluate_masks(truth, out, sequences=videos) if truth is not None else None

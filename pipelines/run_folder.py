@@ -1,18 +1,21 @@
-"""Names of the files in a training run's folder."""
+"""The files in a training run's folder: their names, and the history of the training."""
 
 import json
-from pathlib import Path
+import time
 from typing import Any
 
 from model.errors import UserError
+from pipelines.s3_path import S3Path
+from pipelines.storage import AnyLocation, Location, write_text
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
 HISTORY_FILE = "history.jsonl"
 CODEBOOK_FILE = "codebook.json"
+UPLOAD_EVERY_S = 10.0
 
 
-def weights_of(path: Path) -> Path:
+def weights_of(path: AnyLocation) -> AnyLocation:
     """The weights of a run folder, or the `.safetensors` file itself.
 
     Raises `UserError` naming what is missing.
@@ -27,7 +30,45 @@ def weights_of(path: Path) -> Path:
     raise UserError(f"{path}: neither a run folder nor a .safetensors file")
 
 
-def read_history(run: Path) -> list[dict[str, Any]]:
+class History:
+    """Writes `history.jsonl`, one record a line; no other process may write it.
+
+    A file grows with every record. An object cannot grow: it is replaced every ten seconds at most,
+    and by `flush`, which belongs before every checkpoint.
+    """
+
+    def __init__(self, run: Location, last_step: int) -> None:
+        """Keep the records up to `last_step` of a run that goes on."""
+        self._path = run / HISTORY_FILE
+        kept = [record for record in read_history(run) if record["step"] <= last_step]
+        self._lines = [_line(record) for record in kept]
+        self._uploaded_s = time.monotonic()
+        self._changed = False
+        if kept or self._path.exists():
+            write_text(self._path, "".join(self._lines))
+
+    def append(self, record: dict[str, Any]) -> None:
+        if not isinstance(self._path, S3Path):
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_line(record))
+            return
+        self._lines.append(_line(record))
+        self._changed = True
+        if time.monotonic() - self._uploaded_s >= UPLOAD_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Upload what is not yet on S3."""
+        if self._changed:
+            write_text(self._path, "".join(self._lines))
+            self._uploaded_s, self._changed = time.monotonic(), False
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def read_history(run: Location) -> list[dict[str, Any]]:
     """Records of `history.jsonl`, oldest first; a line that is being written is left out."""
     path = run / HISTORY_FILE
     if not path.exists():

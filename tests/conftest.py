@@ -1,17 +1,26 @@
 """Fixtures shared by all tests."""
 
 import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import boto3
 import cv2
 import numpy as np
 import pytest
 
 from jobs.cluster import connected_ray  # sets Ray's environment before anything imports Ray
+from pipelines.s3_path import S3Path
 from pipelines.video import write_h264
+from tests.s3_faults import FaultyProxy
 
+S3_ACCESS_KEY, S3_SECRET_KEY = "test-access-key", "test-secret-key"
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 MakeVideo = Callable[..., Path]
@@ -28,7 +37,70 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def s3_proxy() -> Iterator[FaultyProxy]:
+    """Where this process, and Ray's workers, look for S3. There is no server behind it yet."""
+    proxy = FaultyProxy()
+    settings = {
+        "AWS_ENDPOINT_URL": proxy.url,
+        "AWS_ACCESS_KEY_ID": S3_ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": S3_SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "3",
+        "HUETRACK_S3_TIMEOUT_S": "2",
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            environment.delenv(name)
+        for name, value in settings.items():
+            environment.setenv(name, value)
+        yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(s3_proxy: FaultyProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An S3 server (moto) in its own process behind the proxy."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        deadline_s = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline_s, log.read_text()
+                time.sleep(0.1)
+        s3_proxy.server_port = port
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(s3_server: None, s3_proxy: FaultyProxy) -> Iterator[S3Path]:
+    """A new, empty bucket; afterwards the proxy forgets its faults."""
+    name = f"bucket-{secrets.token_hex(4)}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    s3_proxy.forget()
+    yield S3Path(name, "")
+    s3_proxy.forget()
+
+
+@pytest.fixture(scope="session")
+def ray_session(s3_proxy: FaultyProxy) -> Iterator[None]:
     """One local Ray for all tests; commands called inside it use it as well."""
     with connected_ray(2):
         yield

@@ -6,7 +6,6 @@ Layout of a PNG file's first bytes: W3C, *Portable Network Graphics*, sections 5
 import io
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.errors import UserError
-from pipelines.storage import write_bytes
+from pipelines.storage import Location, write_bytes
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, PALETTE = 0, 3
@@ -36,7 +35,7 @@ def davis_palette() -> NDArray[np.uint8]:
     return palette
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
+def read_mask(path: Location) -> NDArray[np.uint8]:
     """The object ids of a palette or 8-bit grey PNG, uint8 [H, W]; its colours do not matter.
 
     Raises:
@@ -65,7 +64,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         raise UserError(f"{path}: damaged or unreadable PNG: {error}") from error
 
 
-def write_mask(path: Path, mask_HW: NDArray[Any]) -> None:
+def write_mask(path: Location, mask_HW: NDArray[Any]) -> None:
     """Write object ids [H, W] as a palette PNG: whole or not at all, the same bytes every time.
 
     Missing folders are made.
@@ -88,7 +87,7 @@ def write_mask(path: Path, mask_HW: NDArray[Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _refuse_other_pixels(path: Path, content: bytes) -> None:
+def _refuse_other_pixels(path: Location, content: bytes) -> None:
     """Raise a UserError unless the PNG header promises pixels that are indices."""
     if not content.startswith(PNG_SIGNATURE):
         cause = "not a PNG file" if content else "an empty file"

@@ -1,8 +1,7 @@
 """Where the mask files of a set of videos are: four folder layouts, told apart by what is there."""
 
-from pathlib import Path
-
 from model.errors import UserError
+from pipelines.storage import Location, files_in, folders_in
 
 DAVIS_RESOLUTIONS = ("480p", "Full-Resolution")
 LAYOUTS = (
@@ -13,7 +12,7 @@ LAYOUTS = (
 )
 
 
-def mask_files(root: Path) -> dict[str, dict[str, Path]]:
+def mask_files(root: Location) -> dict[str, dict[str, Location]]:
     """The PNG files below `root` by video id and frame stem, both in string order.
 
     The first of these layouts that holds a PNG file is taken, for all videos::
@@ -45,22 +44,16 @@ def mask_files(root: Path) -> dict[str, dict[str, Path]]:
     raise UserError(f"{root}: no mask files; understood are {', '.join(LAYOUTS)}")
 
 
-def _videos(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {entry.name: entry for entry in _visible(folder) if entry.is_dir()}
+def _videos(folder: Location) -> dict[str, Location]:
+    return {n: entry for n, entry in folders_in(folder).items() if not n.startswith(".")}
 
 
-def _frames(folder: Path) -> dict[str, Path]:
-    frames: dict[str, Path] = {}
-    for entry in _visible(folder):
-        if entry.suffix.lower() != ".png" or not entry.is_file():
+def _frames(folder: Location) -> dict[str, Location]:
+    frames: dict[str, Location] = {}
+    for name, entry in files_in(folder).items():
+        if name.startswith(".") or entry.suffix.lower() != ".png":
             continue
         if entry.stem in frames:
             raise UserError(f"{entry}: the same frame as {frames[entry.stem].name}")
         frames[entry.stem] = entry
     return dict(sorted(frames.items()))
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
