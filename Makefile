@@ -6,7 +6,7 @@
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-BENCHMARKS := $(wildcard benchmarks/preprocess.py benchmarks/propagate.py)
+BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,preprocess propagate reading machinery fuzz))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
