@@ -22,7 +22,7 @@ from jobs.report import ReportOptions, make_report
 from jobs.train import TrainOptions, train
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
-from model.fit import FitConfig
+from model.fitter import FitConfig
 from pipelines.clip_rows import BatchConfig
 from pipelines.corpus import CorpusConfig
 from pipelines.dataset_folder import PreprocessConfig

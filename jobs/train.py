@@ -16,7 +16,7 @@ from jobs.options import LocationOption, plain
 from jobs.tracking import TrackedRun, Tracker, default_uri, start_run
 from model.colorizer import Colorizer, ColorizerConfig, load_weights, save_colorizer
 from model.errors import UserError
-from model.fit import FitConfig
+from model.fitter import FitConfig
 from pipelines.clip_rows import BatchConfig, ClipDataset, clip_rows
 from pipelines.codebook import load_codebook
 from pipelines.manifest import load_manifest, manifest_fingerprint

@@ -13,7 +13,8 @@ import torch.distributed as dist
 
 from jobs.tracking import TrackedRun, Tracker
 from model.colorizer import Colorizer, ColorizerConfig
-from model.fit import FitConfig, Fitter, TrainRecord, ValidationRecord, fit
+from model.fit import TrainRecord, ValidationRecord, fit
+from model.fitter import FitConfig, Fitter
 from model.objectives.colorization import ClipBatch, Colorization
 from pipelines.batches import batches_of
 from pipelines.clip_rows import BatchConfig, ClipDataset
@@ -46,9 +47,8 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, spec.cpus // context.get_local_world_size()))
     torch.manual_seed(spec.seed)
     device = ray.train.torch.get_device()
-    objective = Colorization(Colorizer(spec.model)).to(device)
-    module = ray.train.torch.prepare_model(objective)
-    fitter = Fitter(objective, spec.fit, device, module)
+    objective = Colorization(Colorizer(spec.model))
+    fitter = Fitter(objective, spec.fit, device, wrap=ray.train.torch.prepare_model)
     _take_up_checkpoint(fitter, device)
     reporter = WorkerReporter(spec, fitter.step)
     shard = ray.train.get_dataset_shard("train")

@@ -7,6 +7,7 @@ the true code.
 Shape suffixes: B clips, T frames, K clusters, H, W pixels, h, w cells.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,16 @@ class ClipBatch:
             self.target_BTKhw.to(device, non_blocking=True),
         )
 
+    def __len__(self) -> int:
+        """Clips."""
+        return self.grey_BTHW.shape[0]
+
+    def split(self, parts: int) -> list["ClipBatch"]:
+        """At most so many batches of nearly the same size, in order."""
+        size = -(-len(self) // parts)
+        pairs = zip(self.grey_BTHW.split(size), self.target_BTKhw.split(size), strict=True)
+        return [ClipBatch(grey, target) for grey, target in pairs]
+
 
 @dataclass(frozen=True)
 class ObjectiveResult:
@@ -41,6 +52,13 @@ class ObjectiveResult:
     """Share of target cells whose most probable code is the true one."""
     copy_accuracy: Tensor
     """The same for repeating the last reference's code in place: the number to beat."""
+
+    @staticmethod
+    def mean(results: Sequence["ObjectiveResult"], weights: Sequence[float]) -> "ObjectiveResult":
+        """Means of each over parts of a batch, with weights that sum to one; without gradients."""
+        rows = [torch.stack((r.loss.detach(), r.accuracy, r.copy_accuracy)) for r in results]
+        loss, accuracy, copy_accuracy = torch.stack(rows).T @ rows[0].new_tensor(weights)
+        return ObjectiveResult(loss, accuracy, copy_accuracy)
 
 
 class Colorization(nn.Module):
