@@ -2,7 +2,6 @@
 
 import tempfile
 import threading
-from collections import Counter
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +16,7 @@ from jobs.tracking import TrackedRun, Tracker, default_uri, start_run
 from model.colorizer import Colorizer, ColorizerConfig, load_weights, save_colorizer
 from model.errors import UserError
 from model.fit import FitConfig
-from pipelines.clip_rows import BatchConfig, ClipDataset, clip_rows
+from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.codebook import load_codebook
 from pipelines.manifest import load_manifest, manifest_fingerprint
 from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, WEIGHTS_FILE, read_history
@@ -73,8 +72,8 @@ def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
 
 def train(options: TrainOptions) -> dict[str, object]:
     """Train and export; returns the facts for the closing summary. Raises `UserError`."""
-    dataset = ClipDataset.open(options.dataset)
-    clips = _check(options, dataset)
+    dataset = ClipDataset.open(options.dataset.resolve())
+    _check(options, dataset)
     resumed_run_id = _prepare_folder(options)
     codebook = load_codebook(options.dataset / CODEBOOK_FILE)
     if codebook.fingerprint != dataset.codebook_fingerprint:
@@ -103,29 +102,25 @@ def train(options: TrainOptions) -> dict[str, object]:
     tracker.artifact(options.run / WEIGHTS_FILE)
     tracker.finish("FINISHED")
     return {
-        "clips": f"{clips['train']} for training, {clips['val']} held out",
+        "clips": f"{len(dataset.train)} for training, {len(dataset.val)} held out",
         **_last_records(options.run),
         "weights": options.run / WEIGHTS_FILE,
         "tracking": f"{tracked.uri} (run {tracked.run_id or 'none'})",
     }
 
 
-def _check(options: TrainOptions, dataset: ClipDataset) -> Counter[str]:
-    """Clips by split. Raises `UserError` for what cannot work, before anything is started."""
+def _check(options: TrainOptions, dataset: ClipDataset) -> None:
+    """Raises `UserError` for what cannot work, before anything is started."""
     if options.workers < 1:
         raise UserError("--workers must be at least 1")
     dataset.reduction(options.batches)
-    split_of = {v.video_id: v.split for v in load_manifest(options.dataset / "manifest.parquet")}
-    clips: Counter[str] = Counter(train=0, val=0)
-    clips.update(split_of[video_id] for video_id in dataset.video_ids())
     if options.batches.batch_size < options.workers:
         raise UserError("batches.batch_size must be at least one clip a worker")
-    if clips["train"] < options.batches.batch_size:
+    if len(dataset.train) < options.batches.batch_size:
         raise UserError(
-            f"{options.dataset}: {clips['train']} training clips are fewer than one batch of "
+            f"{options.dataset}: {len(dataset.train)} training clips are fewer than one batch of "
             f"{options.batches.batch_size} (set --batches.batch-size)"
         )
-    return clips
 
 
 def _prepare_folder(options: TrainOptions) -> str:
@@ -174,7 +169,7 @@ def _fit(options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun) -> "C
     if 0 < gpus < options.workers:
         raise UserError(f"--workers {options.workers}: the cluster has {gpus} GPUs")
     spec = WorkerSpec(
-        options.dataset.resolve(),
+        dataset,
         options.run.resolve(),
         options.model,
         options.fit,
@@ -187,11 +182,6 @@ def _fit(options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun) -> "C
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"spec": spec},
-        datasets={
-            "train": clip_rows(dataset, "train", options.batches, options.seed),
-            "val": clip_rows(dataset, "val", options.batches),
-        },
-        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ray.train.ScalingConfig(num_workers=options.workers, use_gpu=gpus > 0),
         run_config=ray.train.RunConfig(
             name=options.run.resolve().name,

@@ -1,8 +1,9 @@
 """What each Ray Train worker runs: the training loop, fed by Ray Data, reporting to the outside."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch.distributed as dist
 from jobs.tracking import TrackedRun, Tracker
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import FitConfig, Fitter, TrainRecord, ValidationRecord, fit
-from model.objectives.colorization import ClipBatch, Colorization
-from pipelines.batches import batches_of
+from model.objectives.colorization import Colorization
+from model.one_hot import PackedClipBatch
+from pipelines.batches import training_batches, validation_batches
 from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.run_folder import History
 from pipelines.storage import Location
@@ -27,7 +29,7 @@ CHECKPOINT_FILE = "checkpoint.pt"
 class WorkerSpec:
     """Everything a worker needs to know."""
 
-    dataset: Location
+    dataset: ClipDataset
     run: Location
     model: ColorizerConfig
     fit: FitConfig
@@ -51,13 +53,18 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     fitter = Fitter(objective, spec.fit, device, module)
     _take_up_checkpoint(fitter, device)
     reporter = WorkerReporter(spec, fitter.step)
-    shard = ray.train.get_dataset_shard("train")
-    dataset = ClipDataset.open(spec.dataset)
-    batch_size = max(1, spec.batches.batch_size // context.get_world_size())
+    batches = training_batches(
+        spec.dataset,
+        spec.batches,
+        seed=spec.seed,
+        first=fitter.step,
+        rank=context.get_world_rank(),
+        workers=context.get_world_size(),
+        threads=max(1, spec.cpus // context.get_local_world_size()),
+    )
 
-    def epoch(index: int) -> Iterable[ClipBatch]:
-        seed = spec.seed * 1_000_003 + index
-        return batches_of(shard, dataset, spec.batches, batch_size=batch_size, shuffle_seed=seed)
+    def epoch(index: int) -> Iterator[PackedClipBatch]:
+        return islice(batches, (index + 1) * spec.batches.batches_per_epoch - fitter.step)
 
     fit(fitter, epoch, reporter)
 
@@ -85,7 +92,7 @@ class WorkerReporter:
         self._workers = context.get_world_size()
         self._tracker = Tracker(spec.tracked)
         self._last: dict[str, float] = {}
-        self._validation: list[ClipBatch] | None = None
+        self._validation: list[PackedClipBatch] | None = None
         # A resumed run repeats the steps after its checkpoint, and what was logged of them.
         self._history = History(spec.run, first_step) if self._rank == 0 else None
 
@@ -113,19 +120,14 @@ class WorkerReporter:
         )
         self._write("validation", record)
 
-    def _validation_batches(self) -> list[ClipBatch]:
+    def _validation_batches(self) -> list[PackedClipBatch]:
         """This rank's share of the held-out clips; they are few and stay in memory."""
         if self._validation is None:
-            config = self._spec.batches
-            batches = batches_of(
-                ray.train.get_dataset_shard("val"),
-                ClipDataset.open(self._spec.dataset),
-                config,
-                batch_size=max(1, config.batch_size // self._workers),
-                shuffle_seed=None,
+            spec = self._spec
+            batches = validation_batches(
+                spec.dataset, spec.batches, rank=self._rank, workers=self._workers
             )
-            mine = [b for i, b in enumerate(batches) if i % self._workers == self._rank]
-            self._validation = mine
+            self._validation = list(batches)
         return self._validation
 
     def checkpoint(self, fitter: Fitter) -> None:
