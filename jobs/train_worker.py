@@ -1,7 +1,7 @@
 """What each Ray Train worker runs: the training loop, fed by Ray Data, reporting to the outside."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch.distributed as dist
 from jobs.tracking import TrackedRun, Tracker
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import FitConfig, Fitter, TrainRecord, ValidationRecord, fit
-from model.objectives.colorization import Colorization
+from model.objectives.colorization import ClipBatch, Colorization
 from model.one_hot import PackedClipBatch
 from pipelines.batches import training_batches, validation_batches
 from pipelines.clip_rows import BatchConfig, ClipDataset
@@ -53,7 +53,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     fitter = Fitter(objective, spec.fit, device, module)
     _take_up_checkpoint(fitter, device)
     reporter = WorkerReporter(spec, fitter.step)
-    batches = training_batches(
+    packed = training_batches(
         spec.dataset,
         spec.batches,
         seed=spec.seed,
@@ -62,8 +62,9 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         workers=context.get_world_size(),
         threads=max(1, spec.cpus // context.get_local_world_size()),
     )
+    batches = (batch.to(device) for batch in packed)
 
-    def epoch(index: int) -> Iterator[PackedClipBatch]:
+    def epoch(index: int) -> Iterable[ClipBatch]:
         return islice(batches, (index + 1) * spec.batches.batches_per_epoch - fitter.step)
 
     fit(fitter, epoch, reporter)
@@ -108,7 +109,8 @@ class WorkerReporter:
         self._write("train", record)
 
     def validate(self, fitter: Fitter) -> None:
-        sums, clips = fitter.evaluate(self._validation_batches())
+        batches = (batch.to(fitter.device) for batch in self._validation_batches())
+        sums, clips = fitter.evaluate(batches)
         total = torch.tensor([*sums.tolist(), float(clips)], device=fitter.device)
         if dist.is_initialized():
             dist.all_reduce(total)
@@ -121,7 +123,7 @@ class WorkerReporter:
         self._write("validation", record)
 
     def _validation_batches(self) -> list[PackedClipBatch]:
-        """This rank's share of the held-out clips; they are few and stay in memory."""
+        """This rank's share of the held-out clips; they are few and stay in memory, packed."""
         if self._validation is None:
             spec = self._spec
             batches = validation_batches(

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import UserError
-from model.objectives.colorization import ObjectiveResult
-from model.one_hot import Batch
+from model.objectives.colorization import ClipBatch, ObjectiveResult
 
 
 @dataclass(frozen=True)
@@ -127,13 +126,13 @@ class Fitter:
         wanted = config.precision == "bf16" or (config.precision == "auto" and bf16_pays(device))
         self.autocast_dtype = torch.bfloat16 if wanted else None
 
-    def _forward(self, batch: Batch) -> ObjectiveResult:
+    def _forward(self, batch: ClipBatch) -> ObjectiveResult:
         enabled = self.autocast_dtype is not None
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
             result: ObjectiveResult = self.module(batch.to(self.device))
         return result
 
-    def train_step(self, batch: Batch) -> ObjectiveResult:
+    def train_step(self, batch: ClipBatch) -> ObjectiveResult:
         """One optimiser step. Raises `Diverged` when the loss is not finite."""
         self.module.train()
         for group in self.optimizer.param_groups:
@@ -149,7 +148,7 @@ class Fitter:
         return result
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch]) -> tuple[Tensor, int]:
+    def evaluate(self, batches: Iterable[ClipBatch]) -> tuple[Tensor, int]:
         """Sums of (loss, accuracy, copy accuracy) over clips, [3], and the number of clips.
 
         Sums, so that several workers can add theirs before dividing.
@@ -193,7 +192,7 @@ class _Meter:
     started_s: float = 0.0
 
 
-def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, float]]:
+def _timed(batches: Iterable[ClipBatch]) -> Iterator[tuple[ClipBatch, float]]:
     """Batches, each with the seconds that it was waited for."""
     iterator = iter(batches)
     while True:
@@ -206,7 +205,7 @@ def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, float]]:
 
 def fit(
     fitter: Fitter,
-    epoch_batches: Callable[[int], Iterable[Batch]],
+    epoch_batches: Callable[[int], Iterable[ClipBatch]],
     reporter: Reporter,
 ) -> None:
     """Train until `config.steps`, going through `epoch_batches(epoch)` as often as needed.

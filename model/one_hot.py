@@ -73,7 +73,3 @@ class PackedClipBatch:
             rows, columns = self.cells_B2h.to(device, non_blocking=True).unbind(dim=1)
             one_hot = take_cells(one_hot, rows, columns)
         return ClipBatch(grey, one_hot)
-
-
-Batch = ClipBatch | PackedClipBatch
-"""What the training loop takes: `to(device)` makes a `ClipBatch` of either."""

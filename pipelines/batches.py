@@ -37,7 +37,7 @@ def training_batches(
 
     They depend on the dataset, `config`, `seed`, `rank` and `workers` alone. In memory are three
     blocks of `shuffle_buffer` stored clips and `threads` + 1 decoded batches at most. Raises
-    `DamagedShard` while iterating.
+    `UserError` naming a damaged shard, and `OSError`, while iterating.
     """
     order = ClipOrder(dataset.train, config, seed, rank, workers)
     reader = ClipReader(dataset, dataset.train, config)
@@ -59,7 +59,7 @@ def validation_batches(
 ) -> Iterator[PackedClipBatch]:
     """This worker's share of the first `validation_clips` held-out clips, unchanged and in order.
 
-    The last batch may be smaller. Raises `DamagedShard` while iterating.
+    The last batch may be smaller. Raises as `training_batches` does.
     """
     clip_N = np.arange(rank, min(config.validation_clips, len(dataset.val)), workers)
     block = Block(0, dataset.val.group_of(clip_N), clip_N)

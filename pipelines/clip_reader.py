@@ -15,7 +15,7 @@ import torch
 
 from model.one_hot import PackedClipBatch
 from pipelines.augment import Augmentation, AugmentConfig, draw_augmentation
-from pipelines.clip_rows import BatchConfig, ClipDataset, ClipRows, DamagedShard
+from pipelines.clip_rows import BatchConfig, ClipDataset, ClipRows, damaged
 from pipelines.storage import Location, arrow_paths
 from pipelines.targets import CELL_PX
 
@@ -54,7 +54,8 @@ class ClipReader:
         cv2.setNumThreads(1)
 
     def row_group(self, group: int) -> RowGroup:
-        """Row group number `group` of `ClipRows`. Raises `DamagedShard`."""
+        """Row group number `group` of `ClipRows`. Raises `UserError` naming a shard that is missing or
+        damaged, `OSError` when it is the storage that fails."""
         shard = self._shards[self._rows.shard_G[group]]
         path = self._paths[self._rows.shard_G[group]]
         try:
@@ -65,10 +66,12 @@ class ClipReader:
                 use_threads=False,
             ).combine_chunks()
         except (OSError, pa.ArrowException) as error:
-            raise DamagedShard(shard, error) from error
+            if _may_pass(error):
+                raise
+            raise damaged(shard, error) from error
         jpegs = table["frames"].chunk(0).flatten()
         if len(jpegs) != len(table) * self._format.frames:
-            raise DamagedShard(shard, f"clips of other than {self._format.frames} frames")
+            raise damaged(shard, f"clips of other than {self._format.frames} frames")
         packed = np.frombuffer(b"".join(table["target"].to_pylist()), np.uint8)
         return RowGroup(shard, table["clip_id"].chunk(0), jpegs, packed.reshape(len(table), -1))
 
@@ -81,7 +84,7 @@ class ClipReader:
     ) -> PackedClipBatch:
         """Decode the clips number `clips` of `ClipRows`, each in its row group of `groups`.
 
-        Raises `DamagedShard` for a frame that is not a JPEG of the dataset's size.
+        Raises `UserError` naming a frame that is not a JPEG of the dataset's size.
         """
         shape = (len(clips), self._format.frames, self._size_px, self._size_px)
         grey = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
@@ -114,8 +117,16 @@ class ClipReader:
                 frame = None
             if frame is None or frame.shape != out_HW.shape:
                 clip_id = group.clip_id_R[row].as_py()
-                raise DamagedShard(
+                raise damaged(
                     group.shard,
                     f"frame {t} of clip {clip_id!r} is not a JPEG of the dataset's size",
                 )
             out_HW[:] = frame if change is None else change(frame)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the storage failed, and another try may succeed, rather than the file. pyarrow raises
+    `OSError` for both; what the system or S3 answered has a number or a name."""
+    if isinstance(error, FileNotFoundError):
+        return False
+    return getattr(error, "errno", None) is not None or "AWS Error" in str(error)

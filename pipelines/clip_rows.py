@@ -145,14 +145,12 @@ class ClipDataset:
         return factor
 
 
-class DamagedShard(UserError):
-    """A shard that cannot be read. The message names it, the cause and the remedy."""
-
-    def __init__(self, shard: Location, cause: object) -> None:
-        super().__init__(
-            f"{shard}: cannot be read ({cause}); `huetrack validate` lists all such shards, and "
-            "after `rm` of this one `huetrack preprocess` makes it again"
-        )
+def damaged(shard: Location, cause: object) -> UserError:
+    """A shard that cannot be read, with the cause and the remedy."""
+    return UserError(
+        f"{shard}: cannot be read ({cause}); `huetrack validate` lists all such shards, and once one is "
+        "removed `huetrack preprocess` makes it again"
+    )
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def _look_into(path: str, filesystem: Any, splits: Sequence[pa.Array], shard: Lo
             for group in range(file.num_row_groups)
         ]
     except (OSError, pa.ArrowException) as error:
-        raise DamagedShard(shard, error) from error
+        raise damaged(shard, error) from error
     members = [[pc.is_in(group, ids).to_numpy() for group in groups] for ids in splits]
     known = sum(int(mask.sum()) for masks in members for mask in masks)
     if known != file.metadata.num_rows:

@@ -169,7 +169,13 @@ def test_clips_are_read_for_training_from_s3(
     for a, b in zip(ours, theirs, strict=True):
         assert torch.equal(a.grey_BTHW, b.grey_BTHW)
         assert torch.equal(a.packed_target, b.packed_target)
+    s3_proxy.faults = [Fault("slow_down", "GET", ".parquet", times=99)]
+    with pytest.raises(OSError, match="AWS Error"):  # storage may recover: no damaged shard
+        next(training_batches(remote, config, seed=0))
+    s3_proxy.forget()
     remove_files([bucket / "set" / "clips" / "shard-00001.parquet"])
+    with pytest.raises(UserError, match=r"s3://.*/shard-00001.parquet: cannot be read"):
+        list(islice(training_batches(remote, config, seed=0), 6))
     with pytest.raises(UserError, match=r"s3://.*/shard-00001.parquet: is missing"):
         ClipDataset.open(bucket / "set")
     with pytest.raises(UserError, match=r"s3://.*/nothing: no such dataset"):
