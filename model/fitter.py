@@ -54,10 +54,11 @@ class FitConfig:
 
 
 class Diverged(ArithmeticError):
-    """The loss is not a number any more. `batch` is the one it happened on."""
+    """The loss is not a number any more; `batch` is what it was computed from."""
 
-    def __init__(self, message: str, batch: ClipBatch) -> None:
-        super().__init__(message)
+    def __init__(self, loss: float, step: int, batch: ClipBatch) -> None:
+        super().__init__(f"loss is {loss} at step {step}")
+        self.step = step
         self.batch = batch
 
 
@@ -125,8 +126,8 @@ class Fitter:
             for part, share in zip(parts, shares, strict=True)
         ]
         result = ObjectiveResult.mean(results, shares)
-        if not math.isfinite(result.loss.item()):  # waits for the forward passes only
-            raise Diverged(f"the loss is {result.loss.item()} at step {self.step}", batch)
+        if not math.isfinite(loss := result.loss.item()):
+            raise Diverged(loss, self.step, batch)
         nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad_norm)
         self.optimizer.step()
         self.step += 1
