@@ -13,7 +13,9 @@ from cyclopts import Parameter
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
 from jobs.options import LocationOption, plain
-from jobs.tracking import TrackedRun, Tracker, default_uri, start_run
+from jobs.registry import check_name, register_tracker
+from jobs.tracking import TrackedRun, Tracker, start_run
+from jobs.tracking_uri import TrackingUriOption, default_uri, refuse_shared_sqlite
 from model.colorizer import Colorizer, ColorizerConfig, load_weights, save_colorizer
 from model.errors import UserError
 from model.fit import FitConfig
@@ -49,10 +51,12 @@ class TrainOptions:
     """Remove an earlier run in the folder."""
     max_failures: int = 2
     """Lost workers after which training gives up; each costs the steps since the last checkpoint."""
-    tracking_uri: str | None = None
+    tracking_uri: TrackingUriOption | None = None
     """MLflow server; by default MLFLOW_TRACKING_URI or a SQLite file in the run's folder (none on S3)."""
     experiment: str = "huetrack"
     """MLflow experiment."""
+    register: str = "huetrack"
+    """Name in MLflow's model registry that the trained tracker gets a new version of; "" for none."""
     model: ColorizerConfig = field(default_factory=ColorizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
@@ -73,6 +77,7 @@ def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
 
 def train(options: TrainOptions) -> dict[str, object]:
     """Train and export; returns the facts for the closing summary. Raises `UserError`."""
+    check_name(options.register)
     dataset = ClipDataset.open(options.dataset)
     clips = _check(options, dataset)
     resumed_run_id = _prepare_folder(options)
@@ -88,25 +93,32 @@ def train(options: TrainOptions) -> dict[str, object]:
     _save_config(options, tracked)
     tracker = Tracker(tracked)
     digest = manifest_fingerprint(load_manifest(options.dataset / "manifest.parquet"))
-    if not resumed_run_id:
+    if tracked.run_id != resumed_run_id:
         tracker.params(_flat(plain(options)))
         tracker.dataset(options.dataset.name, str(options.dataset.resolve()), digest)
         tracker.artifact(options.run / CONFIG_FILE)
         tracker.artifact(options.run / CODEBOOK_FILE)
     try:
         with connected_ray(options.workers):
+            refuse_shared_sqlite(uri)
             checkpoint = _fit(options, dataset, tracked)
         _export(checkpoint, options)
     except BaseException as error:
         tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
+    with checkpoint.as_directory() as folder:
+        tracker.artifact(Path(folder), "checkpoint")
     tracker.artifact(options.run / WEIGHTS_FILE)
+    registered = ""
+    if options.register:
+        registered = register_tracker(tracker, options.run / WEIGHTS_FILE, options.register)
     tracker.finish("FINISHED")
     return {
         "clips": f"{clips['train']} for training, {clips['val']} held out",
         **_last_records(options.run),
         "weights": options.run / WEIGHTS_FILE,
-        "tracking": f"{tracked.uri} (run {tracked.run_id or 'none'})",
+        "tracking": tracked,
+        **({"registered": registered} if registered else {}),
     }
 
 

@@ -11,6 +11,7 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
+from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import FitConfig, Fitter, TrainRecord, ValidationRecord, fit
@@ -59,7 +60,8 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         seed = spec.seed * 1_000_003 + index
         return batches_of(shard, dataset, spec.batches, batch_size=batch_size, shuffle_seed=seed)
 
-    fit(fitter, epoch, reporter)
+    with worker_system_metrics(spec.tracked):
+        fit(fitter, epoch, reporter)
 
 
 def _take_up_checkpoint(fitter: Fitter, device: torch.device) -> None:
