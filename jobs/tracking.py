@@ -193,14 +193,15 @@ def open_client(uri: TrackingUri) -> "MlflowClient":
     """MLflow's client, impatient and quiet: what fails is told by the caller, without credentials."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    # What MLflow prints, and its own warnings, hold whole addresses.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         # Alembic and SQLAlchemy talk a lot while they make a new SQLite store.
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        # MLflow's own warnings hold whole addresses.
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         return MlflowClient(tracking_uri=uri.secret)
 
 
