@@ -87,16 +87,12 @@ class Tracker:
         self.attempt(write)
 
     def artifact(self, path: Location, folder: str | None = None) -> None:
-        """A file, or the files of a local folder."""
-
         def write(client: "MlflowClient") -> None:
             if isinstance(path, S3Path):
                 with tempfile.TemporaryDirectory() as place:
                     copy = Path(place) / path.name
                     copy.write_bytes(path.read_bytes())
                     client.log_artifact(self.run.run_id, str(copy), folder)
-            elif path.is_dir():
-                client.log_artifacts(self.run.run_id, str(path), folder)
             else:
                 client.log_artifact(self.run.run_id, str(path), folder)
 

@@ -184,7 +184,7 @@ def test_training_outlives_the_server(
 ) -> None:
     """The last of this file: nobody starts the server again."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    folder, steps = tmp_path / "run", 60
+    folder, steps = tmp_path / "run", 150
 
     def kill_in_the_middle() -> None:
         while len(read_history(folder)) < 3:

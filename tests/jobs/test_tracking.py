@@ -53,10 +53,7 @@ def test_a_sqlite_store_holds_what_was_logged(
     tracker.metrics({"train/loss": 2.0}, 1)
     tracker.metrics({"train/loss": 1.5}, 2)
     (tmp_path / "note.txt").write_text("hello")
-    (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "state").write_text("1")
     tracker.artifact(tmp_path / "note.txt")
-    tracker.artifact(tmp_path / "checkpoint", "checkpoint")
     tracker.finish("FINISHED")
     client = MlflowClient(store.secret)
     stored = client.get_run(run.run_id)
@@ -66,7 +63,7 @@ def test_a_sqlite_store_holds_what_was_logged(
     assert [(m.step, m.value) for m in history] == [(1, 2.0), (2, 1.5)]
     assert stored.info.status == "FINISHED"
     files = {p.name: p.read_text() for p in (folder / "mlartifacts").rglob("*") if p.is_file()}
-    assert files == {"note.txt": "hello", "state": "1"}
+    assert files == {"note.txt": "hello"}
 
 
 def test_a_dataset_is_an_input_that_mlflow_finds_again(

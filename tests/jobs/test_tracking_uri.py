@@ -9,7 +9,7 @@ import yaml
 from jobs.cli import run
 from jobs.options import to_yaml
 from jobs.tracking_uri import TrackingUri, default_uri, refuse_shared_sqlite, without_credentials
-from jobs.train import TrainOptions
+from jobs.train_options import TrainOptions
 from model.errors import UserError
 from pipelines.s3_path import S3Path
 
