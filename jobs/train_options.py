@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from jobs.options import LocationOption
+from jobs.tracking_uri import TrackingUriOption
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.fitter import FitConfig
@@ -44,10 +45,12 @@ class TrainOptions:
     max_failures: int = 2
     """Lost workers after which training gives up; each costs the steps since the last checkpoint.
     Machines that are preempted with a notice are not counted."""
-    tracking_uri: str | None = None
+    tracking_uri: TrackingUriOption | None = None
     """MLflow server; by default MLFLOW_TRACKING_URI or a SQLite file in the run's folder (none on S3)."""
     experiment: str = "huetrack"
     """MLflow experiment."""
+    register: str = "huetrack"
+    """Name in MLflow's model registry that the trained tracker gets a new version of; "" for none."""
     model: ColorizerConfig = field(default_factory=ColorizerConfig)
     colorization: ColorizationConfig = field(default_factory=ColorizationConfig)
     fit: FitConfig = field(default_factory=FitConfig)

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from jobs.cluster import available_cpus
+from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
 from jobs.train_checkpoint import report_checkpoint, take_up
 from jobs.train_failures import explained_failures
@@ -78,7 +79,8 @@ def _train(spec: WorkerSpec) -> None:
     def epoch(index: int) -> Iterable[ClipBatch]:
         return islice(batches, (index + 1) * spec.batches.batches_per_epoch - fitter.step)
 
-    fit(fitter, epoch, WorkerReporter(spec, fitter))
+    with worker_system_metrics(spec.tracked):
+        fit(fitter, epoch, WorkerReporter(spec, fitter))
 
 
 class WorkerReporter:
