@@ -1,6 +1,5 @@
 """What each Ray Train worker runs: the training loop, fed with its share of the clips, reporting."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -14,7 +13,7 @@ import torch.distributed as dist
 from jobs.cluster import available_cpus
 from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
-from jobs.train_checkpoint import report_checkpoint, take_up
+from jobs.train_checkpoint import NOT_VALIDATED, report_checkpoint, take_up
 from jobs.train_failures import explained_failures
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import TrainRecord, ValidationRecord, fit
@@ -167,5 +166,5 @@ class WorkerReporter:
         if self._history is not None:
             self._history.flush()
         validated = self._validated
-        loss = validated.loss if validated is not None and validated.step == step else math.inf
+        loss = validated.loss if validated is not None and validated.step == step else NOT_VALIDATED
         report_checkpoint(self._fitter, loss, writes=self._rank == 0, wait=wait)

@@ -1,8 +1,8 @@
 """Shards -> training batches, decoded on threads while the network computes.
 
 This part of a training does without Ray Data. Decoding a clip takes less than a millisecond of a core,
-and handing it from task to object store to consumer takes twice that again; an epoch of Ray Data
-takes seconds to start and has no position from which to go on (`benchmarks/loader.py` measures both).
+and handing it from task to object store to consumer takes that again; an epoch of Ray Data takes
+seconds to start and has no position from which to go on (`benchmarks/loader.py` measures both).
 """
 
 from collections import deque
