@@ -42,9 +42,9 @@ def reduce_one_hot(one_hot_BTKhw: Tensor, factor: int) -> Tensor:
 
 def take_cells(one_hot_BTKhw: Tensor, rows_Bh: Tensor, columns_Bw: Tensor) -> Tensor:
     """Each clip's planes, rearranged: cell (i, j) becomes cell (rows[b, i], columns[b, j])."""
-    frames, clusters, height, width = one_hot_BTKhw.shape[1:]
+    frames, clusters, _, width = one_hot_BTKhw.shape[1:]
     rows = rows_Bh[:, None, None, :, None].expand(-1, frames, clusters, -1, width)
-    columns = columns_Bw[:, None, None, None, :].expand(-1, frames, clusters, height, -1)
+    columns = columns_Bw[:, None, None, None, :].expand(-1, frames, clusters, rows_Bh.shape[1], -1)
     return one_hot_BTKhw.gather(3, rows).gather(4, columns)
 
 
@@ -59,10 +59,10 @@ class PackedClipBatch:
     target_shape: tuple[int, int, int, int]
     """(T, K, h, w) of the stored cells."""
     factor: int
-    """By how much the frames were reduced: a cell of H / 8 covers factor x factor stored ones."""
+    """Stored cells are put together, factor x factor, before `cells_B2h` chooses among them."""
     cells_B2h: Tensor | None = None
-    """Of each row and of each column of cells, which one of the unchanged clip it shows: int64
-    [B, 2, h / factor]. None where clips are unchanged."""
+    """Of each row and of each column of the frames' cells, which one of the unchanged clip it shows:
+    int64 [B, 2, H / 8]. None where clips are unchanged."""
 
     def to(self, device: torch.device) -> ClipBatch:
         """The batch on the device, its targets unpacked there."""

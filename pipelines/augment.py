@@ -20,8 +20,8 @@ class AugmentConfig:
     flip: float = 0.0
     """Probability that a clip is mirrored left to right."""
     crop: float = 1.0
-    """Smallest side of the square, on whole cells, that is cut out and enlarged to the frame, as a
-    share of the frame's side; 1 cuts nothing."""
+    """Smallest side of the square, on whole cells, that is cut out of the stored frame and scaled to
+    what the network sees, as a share of the frame's side; 1 cuts nothing."""
     brightness: float = 0.0
     """Largest shift of the grey values, up or down, as a share of their range."""
     contrast: float = 0.0
@@ -64,13 +64,13 @@ class Augmentation:
         columns = self.left + centres
         return np.stack((self.top + centres, columns[::-1] if self.flipped else columns))
 
-    def __call__(self, frame_HW: np.ndarray) -> np.ndarray:
-        """The frame changed, uint8 of the same shape."""
-        height, width = frame_HW.shape
+    def __call__(self, frame_HW: np.ndarray, size_px: int) -> np.ndarray:
+        """The frame changed, uint8 [size_px, size_px]."""
         top, left, side = (CELL_PX * n for n in (self.top, self.left, self.side))
-        if side != height:
+        if side != len(frame_HW) or side != size_px:
             square = frame_HW[top : top + side, left : left + side]
-            frame_HW = cv2.resize(square, (width, height), interpolation=cv2.INTER_LINEAR)
+            smaller = cv2.INTER_AREA if side > size_px else cv2.INTER_LINEAR
+            frame_HW = cv2.resize(square, (size_px, size_px), interpolation=smaller)
         if self.flipped:
             frame_HW = cv2.flip(frame_HW, 1)
         if self.shift or self.gain != 1.0:

@@ -86,42 +86,51 @@ class ClipReader:
 
         Raises `UserError` naming a frame that is not a JPEG of the dataset's size.
         """
+        # A square is cut out of the frame as it is stored, so that no detail is lost when it is small.
+        factor = 1 if augment and augment.crop < 1.0 else self._factor
         shape = (len(clips), self._format.frames, self._size_px, self._size_px)
         grey = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
         target = torch.empty(
             (len(clips), self._format.target_bytes), dtype=torch.uint8, pin_memory=self._pinned
         )
-        cells = self._size_px // CELL_PX
+        decoded_cells = self._format.size_px // factor // CELL_PX
         changes = [
-            draw_augmentation(augment, cells, random) if augment and random else None for _ in clips
+            draw_augmentation(augment, decoded_cells, random) if augment and random else None
+            for _ in clips
         ]
         for i, (group, clip, change) in enumerate(zip(groups, clips, changes, strict=True)):
             row = int(self._rows.row_C[clip])
-            self._decode(group, row, change, grey.numpy()[i])
+            self._decode(group, row, factor, change, grey.numpy()[i])
             target.numpy()[i] = group.target_R[row]
         moved = None
         if augment and augment.moves_cells:
             moved = torch.from_numpy(
-                np.stack([change.cells(cells) for change in changes if change])
+                np.stack([c.cells(self._size_px // CELL_PX) for c in changes if c])
             )
-        return PackedClipBatch(grey, target, self._format.target_shape, self._factor, moved)
+        return PackedClipBatch(grey, target, self._format.target_shape, factor, moved)
 
     def _decode(
-        self, group: RowGroup, row: int, change: Augmentation | None, out_THW: np.ndarray
+        self,
+        group: RowGroup,
+        row: int,
+        factor: int,
+        change: Augmentation | None,
+        out_THW: np.ndarray,
     ) -> None:
+        size_px = self._format.size_px // factor
         for t, out_HW in enumerate(out_THW):
             jpeg = group.jpegs[row * len(out_THW) + t].as_buffer()
             try:
-                frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _JPEG_FLAGS[self._factor])
+                frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _JPEG_FLAGS[factor])
             except cv2.error:  # no bytes at all
                 frame = None
-            if frame is None or frame.shape != out_HW.shape:
+            if frame is None or frame.shape != (size_px, size_px):
                 clip_id = group.clip_id_R[row].as_py()
                 raise damaged(
                     group.shard,
                     f"frame {t} of clip {clip_id!r} is not a JPEG of the dataset's size",
                 )
-            out_HW[:] = frame if change is None else change(frame)
+            out_HW[:] = frame if change is None else change(frame, self._size_px)
 
 
 def _may_pass(error: Exception) -> bool:
