@@ -19,7 +19,8 @@ from jobs.console import ProgressDisplay
 from jobs.options import LocalOption, LocationOption
 from jobs.propagate import PropagateOptions, run_propagation
 from jobs.report import ReportOptions, make_report
-from jobs.train import TrainOptions, train
+from jobs.train import train
+from jobs.train_options import TrainOptions
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.fit import FitConfig

@@ -1,9 +1,8 @@
 """What each Ray Train worker runs: the training loop, fed by Ray Data, reporting to the outside."""
 
-import tempfile
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import ray.train
@@ -11,7 +10,11 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
+from jobs.cluster import available_cpus
+from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
+from jobs.train_checkpoint import report_checkpoint, take_up
+from jobs.train_failures import explained_failures
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import FitConfig, Fitter, TrainRecord, ValidationRecord, fit
 from model.objectives.colorization import ClipBatch, Colorization
@@ -19,8 +22,6 @@ from pipelines.batches import batches_of
 from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.run_folder import History
 from pipelines.storage import Location
-
-CHECKPOINT_FILE = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -33,61 +34,61 @@ class WorkerSpec:
     fit: FitConfig
     batches: BatchConfig
     seed: int
-    cpus: int
-    """Cores of this machine that the workers on it share."""
     tracked: TrackedRun
+    fallback: ray.train.Checkpoint | None
+    """Where to go on from when Ray Train knows of no checkpoint."""
 
 
 def train_worker(loop_config: dict[str, Any]) -> None:
-    """Entry point on every worker; `loop_config["spec"]` is a `WorkerSpec`."""
+    """Entry point on every worker; `loop_config["spec"]` is a `WorkerSpec`. Raises `WorkerFailure`."""
     spec: WorkerSpec = loop_config["spec"]
     context = ray.train.get_context()
+    batch_size = max(1, spec.batches.batch_size // context.get_world_size())
+    batch = f"{batch_size} clips of {spec.batches.resolution_px} px a worker"
+    with explained_failures(spec.run, context.get_world_rank(), batch):
+        _train(spec, batch_size)
+
+
+def _train(spec: WorkerSpec, batch_size: int) -> None:
     if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, spec.cpus // context.get_local_world_size()))
+        neighbours = ray.train.get_context().get_local_world_size()
+        torch.set_num_threads(max(1, available_cpus() // neighbours))
     torch.manual_seed(spec.seed)
     device = ray.train.torch.get_device()
     objective = Colorization(Colorizer(spec.model)).to(device)
     module = ray.train.torch.prepare_model(objective)
     fitter = Fitter(objective, spec.fit, device, module)
-    _take_up_checkpoint(fitter, device)
-    reporter = WorkerReporter(spec, fitter.step)
+    take_up(fitter, spec.fallback)
     shard = ray.train.get_dataset_shard("train")
     dataset = ClipDataset.open(spec.dataset)
-    batch_size = max(1, spec.batches.batch_size // context.get_world_size())
 
     def epoch(index: int) -> Iterable[ClipBatch]:
         seed = spec.seed * 1_000_003 + index
         return batches_of(shard, dataset, spec.batches, batch_size=batch_size, shuffle_seed=seed)
 
-    fit(fitter, epoch, reporter)
-
-
-def _take_up_checkpoint(fitter: Fitter, device: torch.device) -> None:
-    """Continue from Ray Train's latest checkpoint, if there is one."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return
-    with checkpoint.as_directory() as folder:
-        path = Path(folder) / CHECKPOINT_FILE
-        fitter.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+    with worker_system_metrics(spec.tracked):
+        fit(fitter, epoch, WorkerReporter(spec, fitter))
 
 
 class WorkerReporter:
     """Sends records to MLflow and `history.jsonl`, validates, and hands checkpoints to Ray Train.
 
-    Only rank 0 writes; every rank takes part in validation and checkpoints, which are barriers.
+    Only rank 0 writes; every rank takes part in records, validation and checkpoints, which are barriers.
     """
 
-    def __init__(self, spec: WorkerSpec, first_step: int) -> None:
+    def __init__(self, spec: WorkerSpec, fitter: Fitter) -> None:
         context = ray.train.get_context()
         self._spec = spec
+        self._fitter = fitter
         self._rank = context.get_world_rank()
         self._workers = context.get_world_size()
         self._tracker = Tracker(spec.tracked)
-        self._last: dict[str, float] = {}
+        self._validated: ValidationRecord | None = None
         self._validation: list[ClipBatch] | None = None
+        self._saved_step = fitter.step
+        self._leaving: set[str] = set()
         # A resumed run repeats the steps after its checkpoint, and what was logged of them.
-        self._history = History(spec.run, first_step) if self._rank == 0 else None
+        self._history = History(spec.run, fitter.step) if self._rank == 0 else None
 
     def _write(self, kind: str, record: TrainRecord | ValidationRecord) -> None:
         if self._history is None:
@@ -95,10 +96,28 @@ class WorkerReporter:
         values = {k: v for k, v in asdict(record).items() if k != "step"}
         self._history.append({"kind": kind, "step": record.step, **values})
         self._tracker.metrics({f"{kind}/{k}": v for k, v in values.items()}, record.step)
-        self._last.update({f"{kind}/{k}": v for k, v in values.items()})
 
     def on_train(self, record: TrainRecord) -> None:
-        self._write("train", record)
+        self._write("train", self._over_workers(record))
+        if self._is_newly_preempted():
+            self._save(wait=True)
+
+    def _over_workers(self, record: TrainRecord) -> TrainRecord:
+        """The record of all workers together: images/s added, the rest averaged."""
+        names = ("loss", "accuracy", "copy_accuracy", "data_wait_share", "images_per_s")
+        values = torch.tensor([getattr(record, n) for n in names], device=self._fitter.device)
+        if dist.is_initialized():
+            dist.all_reduce(values)
+            values[:-1] /= self._workers
+        return replace(record, **dict(zip(names, values.tolist(), strict=True)))
+
+    def _is_newly_preempted(self) -> bool:
+        """Whether a machine has been given notice since the last call; all workers hear the same."""
+        notice = ray.train.get_preemption_info()
+        nodes = set(notice.preempted_node_ids) if notice is not None else set()
+        new = nodes - self._leaving
+        self._leaving |= nodes
+        return bool(new)
 
     def validate(self, fitter: Fitter) -> None:
         sums, clips = fitter.evaluate(self._validation_batches())
@@ -108,10 +127,10 @@ class WorkerReporter:
         loss, accuracy, copy_accuracy, count = total.tolist()
         if count == 0:
             return  # the dataset has no held-out video
-        record = ValidationRecord(
+        self._validated = ValidationRecord(
             fitter.step, loss / count, accuracy / count, copy_accuracy / count, int(count)
         )
-        self._write("validation", record)
+        self._write("validation", self._validated)
 
     def _validation_batches(self) -> list[ClipBatch]:
         """This rank's share of the held-out clips; they are few and stay in memory."""
@@ -129,12 +148,15 @@ class WorkerReporter:
         return self._validation
 
     def checkpoint(self, fitter: Fitter) -> None:
-        metrics = {"step": fitter.step, **self._last}
-        if self._history is None:
-            ray.train.report(metrics)
+        self._save(wait=False)
+
+    def _save(self, *, wait: bool) -> None:
+        step = self._fitter.step
+        if step == self._saved_step:
             return
-        self._history.flush()
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save(fitter.state_dict(), Path(folder) / CHECKPOINT_FILE)
-            checkpoint = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(metrics, checkpoint=checkpoint)
+        self._saved_step = step
+        if self._history is not None:
+            self._history.flush()
+        validated = self._validated
+        loss = validated.loss if validated is not None and validated.step == step else math.inf
+        report_checkpoint(self._fitter, loss, writes=self._rank == 0, wait=wait)

@@ -76,7 +76,12 @@ class ValidationRecord:
 
 
 class Diverged(ArithmeticError):
-    """The loss is not a number any more."""
+    """The loss is not a number any more; `batch` is what it was computed from."""
+
+    def __init__(self, loss: float, step: int, batch: ClipBatch) -> None:
+        super().__init__(f"loss is {loss} at step {step}")
+        self.step = step
+        self.batch = batch
 
 
 class Reporter(Protocol):
@@ -139,8 +144,8 @@ class Fitter:
             group["lr"] = learning_rate_at(self.step, self.config)
         self.optimizer.zero_grad(set_to_none=True)
         result = self._forward(batch)
-        if not math.isfinite(result.loss.item()):
-            raise Diverged(f"loss is {result.loss.item()} at step {self.step}")
+        if not math.isfinite(loss := result.loss.item()):
+            raise Diverged(loss, self.step, batch)
         result.loss.backward()
         nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad_norm)
         self.optimizer.step()

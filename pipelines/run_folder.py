@@ -10,6 +10,8 @@ from pipelines.storage import AnyLocation, Location, write_text
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
+BEST_WEIGHTS_FILE = "best.safetensors"
+FAILURE_FILE = "failure.log"
 HISTORY_FILE = "history.jsonl"
 CODEBOOK_FILE = "codebook.json"
 UPLOAD_EVERY_S = 10.0

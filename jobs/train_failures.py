@@ -1,0 +1,109 @@
+"""What goes wrong in a worker, as one line for the user: caught there, told by the driver.
+
+Ray Train starts all workers again after a failure. That mends a lost machine, and not a loss that is no
+number, a batch that does not fit into memory or a damaged shard: those end the training at once.
+"""
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
+from safetensors.torch import save
+from torch import OutOfMemoryError
+
+from model.errors import UserError
+from model.fit import Diverged
+from pipelines.run_folder import FAILURE_FILE
+from pipelines.storage import Location, write_bytes, write_text
+
+
+class WorkerFailure(Exception):
+    """What leaves a worker: one line for the user, and the traceback as text.
+
+    `final` says that another try would end in the same way.
+    """
+
+    def __init__(self, line: str, trace: str, final: bool) -> None:
+        super().__init__(line, trace, final)  # so that it can travel between processes
+        self.line = line
+        self.trace = trace
+        self.final = final
+
+    def __str__(self) -> str:
+        return f"{self.line}\n{self.trace}"
+
+
+@contextlib.contextmanager
+def explained_failures(run: Location, rank: int, batch: str) -> Iterator[None]:
+    """Turn every exception of the body into a `WorkerFailure`. `batch` says how large a batch is."""
+    try:
+        yield
+    except Diverged as error:
+        path = save_batch(error, run, rank)
+        remedy = "lower --fit.learning-rate, then --resume goes on from the last checkpoint"
+        raise _failure(f"{error}: its batch is in {path}; {remedy}", final=True) from error
+    except OutOfMemoryError as error:
+        remedy = "lower --batches.batch-size or --batches.resolution-px, or add --workers"
+        raise _failure(f"out of GPU memory with {batch}: {remedy}", final=True) from error
+    except UserError as error:
+        raise _failure(str(error), final=True) from error
+    except Exception as error:
+        raise _failure(f"{type(error).__name__}: {error}", final=False) from error
+
+
+def save_batch(error: Diverged, run: Location, rank: int) -> Location:
+    """Write the batch on which the loss was no number as safetensors, and return where."""
+    path = run / f"diverged-step-{error.step:08d}-worker-{rank}.safetensors"
+    tensors = {f.name: getattr(error.batch, f.name).cpu() for f in fields(error.batch)}
+    write_bytes(path, save(tensors, metadata={"step": str(error.step)}))
+    return path
+
+
+class NoRetryOfFinalFailures(UserCallback):
+    """Runs in Ray Train's controller: what a callback raises there ends the training."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            if isinstance(error, WorkerFailure) and error.final:
+                raise error
+
+
+def explain(error: TrainingFailedError, run: Location) -> UserError:
+    """The line for the user; everything that is known of the failure goes to `failure.log`."""
+    failure = _worker_failure(error)
+    if failure is None:
+        line, trace = _one_line_of(error), str(error)
+    else:
+        line, trace = failure.line, failure.trace
+    write_text(run / FAILURE_FILE, trace)
+    return UserError(f"{line} (more in {run / FAILURE_FILE})")
+
+
+def _failure(line: str, *, final: bool) -> WorkerFailure:
+    return WorkerFailure(" ".join(line.split()), traceback.format_exc(), final)
+
+
+def _worker_failure(error: TrainingFailedError) -> WorkerFailure | None:
+    if isinstance(error, ControllerError):
+        causes: list[Exception] = [error.controller_failure]
+    elif isinstance(error, WorkerGroupError):
+        causes = list(error.worker_failures.values())
+    else:
+        causes = []
+    return next((cause for cause in causes if isinstance(cause, WorkerFailure)), None)
+
+
+def _one_line_of(error: TrainingFailedError) -> str:
+    """For failures that no worker could tell: it died, or never came up."""
+    if isinstance(error, WorkerGroupError):
+        ranks = " and ".join(map(str, sorted(error.worker_failures)))
+        return (
+            f"training lost worker {ranks} once more than --max-failures allows (killed, out of memory, "
+            "or its machine gone); --resume goes on from the last checkpoint"
+        )
+    cause = error.controller_failure if isinstance(error, ControllerError) else error
+    first = next(iter(str(cause).splitlines()), "")
+    return f"training stopped: {type(cause).__name__}: {first}"

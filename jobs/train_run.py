@@ -1,0 +1,87 @@
+"""One training with Ray Train: its workers, what they may survive, and what it leaves."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import ray.train
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import FailureConfig, ScalingConfig
+
+from jobs.console import ProgressDisplay
+from jobs.tracking import TrackedRun
+from jobs.train_checkpoint import KeptCheckpoints, keep_best_and_last, kept_checkpoints, tidy
+from jobs.train_failures import NoRetryOfFinalFailures, explain
+from jobs.train_options import TrainOptions
+from jobs.train_progress import HistoryFollower
+from jobs.train_resources import wait_for_resources, worker_resources
+from jobs.train_worker import WorkerSpec, train_worker
+from pipelines.clip_rows import ClipDataset, clip_rows
+from pipelines.storage import arrow_paths
+
+_STARTS = 30
+"""How often workers that do not come up within a minute are asked for again: about half an hour."""
+
+
+def run_training(
+    options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun
+) -> KeptCheckpoints:
+    """Train to the last step inside `connected_ray`. Raises `UserError` with one line for any failure."""
+    worker = worker_resources(options)
+    wait_for_resources(options, worker)
+    run = options.run.resolve()
+    spec = WorkerSpec(
+        dataset=options.dataset.resolve(),
+        run=run,
+        model=options.model,
+        fit=options.fit,
+        batches=options.batches,
+        seed=options.seed,
+        tracked=tracked,
+        fallback=tidy(run),
+    )
+    (folder,), filesystem = arrow_paths([run.parent])
+    fixed = options.least_workers == options.workers
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"spec": spec},
+        datasets={
+            "train": clip_rows(dataset, "train", options.batches, options.seed),
+            "val": clip_rows(dataset, "val", options.batches),
+        },
+        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
+        scaling_config=ScalingConfig(
+            num_workers=options.workers if fixed else (options.least_workers, options.workers),
+            use_gpu="GPU" in worker,
+            resources_per_worker=worker,
+        ),
+        run_config=ray.train.RunConfig(
+            name=run.name,
+            storage_path=folder,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(
+                max_failures=options.max_failures, controller_failure_limit=_STARTS
+            ),
+            checkpoint_config=keep_best_and_last(),
+            callbacks=[NoRetryOfFinalFailures()],  # type: ignore[list-item]  # typed as Train V1's
+        ),
+    )
+    with ProgressDisplay() as display, HistoryFollower(run, options.fit.steps, display):
+        try:
+            with _plain_interrupt():
+                result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise explain(error, run) from error
+    return kept_checkpoints(result)
+
+
+@contextlib.contextmanager
+def _plain_interrupt() -> Iterator[None]:
+    """Ray Train answers Ctrl-C by stopping the workers and ending with status 0: that is an interrupt."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
