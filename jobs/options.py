@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import yaml
 from cyclopts import Parameter, Token
 
+from jobs.tracking_uri import TrackingUri
 from model.errors import UserError
 from pipelines.s3_path import S3Path
 from pipelines.storage import Location, location
@@ -37,7 +38,9 @@ def to_yaml(options: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths and tuples as what JSON and YAML can hold; `None` entries are dropped."""
+    """Dataclasses, paths, addresses and tuples as what JSON and YAML can hold; `None` entries are dropped."""
+    if isinstance(value, Path | S3Path | TrackingUri):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         pairs = {f.name: getattr(value, f.name) for f in fields(value)}
         return {key: plain(item) for key, item in pairs.items() if item is not None}
@@ -45,4 +48,4 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path | S3Path) else value
+    return value

@@ -12,6 +12,7 @@ from jobs.console import ProgressDisplay, print_facts
 from jobs.options import LocationOption
 from jobs.plan import plan
 from jobs.preprocess_tracking import TrackedPreprocess
+from jobs.tracking_uri import TrackingUriOption
 from model.errors import UserError
 from pipelines.codebook import CodebookConfig
 from pipelines.corpus import CorpusConfig, Selection, build_corpus
@@ -52,7 +53,7 @@ class PreprocessOptions:
     shuffle_seed: int | None = None
     """Take and store the videos in a random order, not in that of their ids."""
     kinetics: KineticsConfig = field(default_factory=KineticsConfig)
-    tracking_uri: str | None = None
+    tracking_uri: TrackingUriOption | None = None
     """MLflow server, or sqlite:///FILE; by default MLFLOW_TRACKING_URI, and no tracking without it."""
     experiment: str = "huetrack-preprocess"
     """MLflow experiment."""

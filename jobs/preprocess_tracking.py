@@ -4,7 +4,6 @@ Nothing is tracked unless a server is named: unlike a training run, a dataset fo
 a store of its own.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from jobs.tracking import TrackedRun, Tracker, start_run
+from jobs.tracking_uri import TrackingUri, configured_uri
 from pipelines.dataset_folder import PreprocessSummary
 from pipelines.progress import Remark, Throughput
 from pipelines.storage import Location
@@ -31,7 +31,7 @@ class TrackedPreprocess:
 
     def __init__(
         self,
-        uri: str | None,
+        uri: TrackingUri | None,
         experiment: str,
         out: Location,
         parameters: dict[str, Any],
@@ -40,7 +40,7 @@ class TrackedPreprocess:
         self._clock = clock
         self._logged_s = -LOGGED_EVERY_S
         self._out = out
-        uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
+        uri = uri or configured_uri()
         self._run = TrackedRun(uri, "")
         if uri:
             self._run = start_run(uri, _store_folder(uri), experiment, out.name, resume="")
@@ -88,9 +88,9 @@ class TrackedPreprocess:
 
     def describe(self) -> str:
         """Where the run is, for the closing summary; empty when nothing is tracked."""
-        return f"{self._run.uri} (run {self._run.run_id or 'none'})" if self._run.uri else ""
+        return str(self._run) if self._run.uri else ""
 
 
-def _store_folder(uri: str) -> Path:
+def _store_folder(uri: TrackingUri) -> Path:
     """The folder of a SQLite store, for its artifacts; not used for servers."""
-    return Path(uri.removeprefix("sqlite:///")).parent
+    return Path(uri.secret.removeprefix("sqlite:///")).parent

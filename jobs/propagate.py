@@ -28,9 +28,10 @@ class PropagateOptions:
     """Output folder: masks/, overlays/, errors.parquet, summary.json."""
     model: str
     """A run folder or .safetensors file, `untrained`, either with `+lab` for colours joined; `lab`
-    (colours alone) or `identity` (the first mask repeated)."""
+    (colours alone), `flow` (optical flow) or `identity` (the first mask repeated)."""
     protocol: Literal["vidcolor", "crw"] = "crw"
-    """How labels are carried: `vidcolor` (the paper's) or `crw` (first frame + last 20, top-10)."""
+    """How labels are carried: `vidcolor` (the paper's) or `crw` (first frame + last 20, top-10).
+    `flow` and `identity` match nothing, whatever the protocol."""
     set: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Change a setting of the protocol: --set top_k=15."""
     workers: int = field(default_factory=available_cpus)
@@ -55,11 +56,13 @@ def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")])
     Example: huetrack propagate videos --labels masks --model runs/first --protocol crw --out out
     """
     summary = run_propagation(options)
+    protocol = summary.config["protocol"]
+    ignored = f" (ignored: {protocol['ignored']})" if "ignored" in protocol else ""
     print_facts(
         f"Propagation {options.out}",
         {
             "model": options.model,
-            "protocol": summary.config["protocol"]["name"],
+            "protocol": protocol["name"] + ignored,
             "videos": f"{summary.videos} ({summary.videos_failed} failed)",
             "made now": f"{summary.videos_made} videos, {summary.frames_made} frames "
             f"({summary.frames_per_s:.1f} frames/s)",

@@ -1,7 +1,7 @@
 """MLflow, so wrapped that a tracking failure warns and never stops the work.
 
 The driver makes the run and closes it; workers log into it by its id. Without a tracking URI the
-store is a SQLite file in the run's own folder, always by absolute path.
+store is a SQLite file in the run's own folder, always by absolute path (`jobs/tracking_uri.py`).
 """
 
 import logging
@@ -9,109 +9,153 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobs.tracking_uri import TrackingUri, without_credentials
 from pipelines.s3_path import S3Path
 from pipelines.storage import Location
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 log = logging.getLogger("huetrack.tracking")
+
+# The most that one request to an MLflow server may hold.
+METRICS_PER_REQUEST = 1000
+PARAMS_PER_REQUEST = 100
+
+UNSENT_METRICS = 100_000
+"""Values kept while the server does not answer, the newest ones: some hundred hours of training."""
+PAUSE_S = 30.0
+"""Least time between two attempts while the server does not answer."""
+PAUSE_FACTOR = 20.0
+"""And it is so many times what an attempt took, so that a dead server costs 5 % of the time at most."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class TrackedRun:
     """Where a run is tracked. `run_id` is empty when tracking could not be set up."""
 
-    uri: str
+    uri: TrackingUri
     run_id: str
 
-
-def default_uri(run_folder: Location) -> str:
-    """`MLFLOW_TRACKING_URI`, or a SQLite file in the run's folder; "" for one on S3, which holds none."""
-    configured = os.environ.get("MLFLOW_TRACKING_URI")
-    if configured or isinstance(run_folder, S3Path):
-        return configured or ""
-    return f"sqlite:///{(run_folder / 'mlflow.db').resolve()}"
+    def __str__(self) -> str:
+        return f"{self.uri} (run {self.run_id or 'none'})"
 
 
 class Tracker:
-    """Logs into one MLflow run; after a failure it warns once and stays silent."""
+    """Logs into one MLflow run.
 
-    def __init__(self, run: TrackedRun) -> None:
-        self._run = run
-        self._broken = run.run_id == ""
+    A failure is one warning. Metrics that could not be sent go with the next that can; other things are
+    lost.
+    """
+
+    def __init__(self, run: TrackedRun, clock: Callable[[], float] = time.monotonic) -> None:
+        self.run = run
+        self._clock = clock
+        self._paused_until_s = 0.0
+        self._failing = False
+        self._unsent: list[tuple[str, float, int, int]] = []
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        def write(client: Any) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        self._unsent.extend((name, float(value), now_ms, step) for name, value in values.items())
+        del self._unsent[:-UNSENT_METRICS]
+
+        def write(client: "MlflowClient") -> None:
             from mlflow.entities import Metric
 
-            now_ms = time.time_ns() // 1_000_000
-            batch = [Metric(name, float(value), now_ms, step) for name, value in values.items()]
-            client.log_batch(self._run.run_id, metrics=batch)
+            for part in _parts(self._unsent, METRICS_PER_REQUEST):
+                client.log_batch(self.run.run_id, metrics=[Metric(*values) for values in part])
+            self._unsent.clear()
 
-        self._attempt(write)
+        self.attempt(write)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        def write(client: Any) -> None:
-            for name, value in values.items():
-                client.log_param(self._run.run_id, name, value)
+        def write(client: "MlflowClient") -> None:
+            from mlflow.entities import Param
 
-        self._attempt(write)
+            params = [Param(name, str(value)) for name, value in values.items()]
+            for part in _parts(params, PARAMS_PER_REQUEST):
+                client.log_batch(self.run.run_id, params=part)
+
+        self.attempt(write)
 
     def artifact(self, path: Location, folder: str | None = None) -> None:
-        def write(client: Any) -> None:
-            if isinstance(path, Path):
-                client.log_artifact(self._run.run_id, str(path), folder)
-                return
-            with tempfile.TemporaryDirectory() as place:
-                copy = Path(place) / path.name
-                copy.write_bytes(path.read_bytes())
-                client.log_artifact(self._run.run_id, str(copy), folder)
+        def write(client: "MlflowClient") -> None:
+            if isinstance(path, S3Path):
+                with tempfile.TemporaryDirectory() as place:
+                    copy = Path(place) / path.name
+                    copy.write_bytes(path.read_bytes())
+                    client.log_artifact(self.run.run_id, str(copy), folder)
+            else:
+                client.log_artifact(self.run.run_id, str(path), folder)
 
-        self._attempt(write)
+        self.attempt(write)
 
     def text(self, content: str, name: str) -> None:
         """An artifact of this name that holds the text."""
-        self._attempt(lambda client: client.log_text(self._run.run_id, content, name))
+        self.attempt(lambda client: client.log_text(self.run.run_id, content, name))
 
     def dataset(self, name: str, source: str, digest: str) -> None:
-        """Record the dataset as an input of the run."""
+        """Record the dataset at `source`, a path or an s3:// address, as an input of the run."""
 
-        def write(client: Any) -> None:
+        def write(client: "MlflowClient") -> None:
+            from mlflow.data.dataset_source_registry import resolve_dataset_source
+            from mlflow.data.meta_dataset import MetaDataset
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
-            entity = Dataset(name, digest, "local", source)
+            described = MetaDataset(  # type: ignore[abstract]  # it is meant to be made
+                resolve_dataset_source(source), name, digest
+            )
+            dataset = Dataset(**described.to_dict())
             tag = InputTag("mlflow.data.context", "training")
-            client.log_inputs(self._run.run_id, [DatasetInput(entity, [tag])])
+            client.log_inputs(self.run.run_id, [DatasetInput(dataset, [tag])])
 
-        self._attempt(write)
+        self.attempt(write)
 
     def finish(self, status: str) -> None:
         """`status` is FINISHED, FAILED or KILLED."""
-        self._attempt(lambda client: client.set_terminated(self._run.run_id, status))
+        self.attempt(lambda client: client.set_terminated(self.run.run_id, status))
 
-    def _attempt(self, write: Callable[[Any], None]) -> None:
-        if self._broken:
+    def attempt(self, write: Callable[["MlflowClient"], None]) -> None:
+        """Call `write`, unless there is no run or an earlier failure is recent. Never raises."""
+        started_s = self._clock()
+        if not self.run.run_id or started_s < self._paused_until_s:
             return
         try:
-            write(_client(self._run.uri))
+            # Recorded, hence not shown: MLflow advises on type hints and the like, whatever the filters.
+            with warnings.catch_warnings(record=True):
+                write(open_client(self.run.uri))
         except Exception as error:
-            self._broken = True
-            log.warning("tracking at %s failed, going on without it: %s", self._run.uri, error)
+            now_s = self._clock()
+            self._paused_until_s = now_s + max(PAUSE_S, PAUSE_FACTOR * (now_s - started_s))
+            if not self._failing:
+                log.warning(
+                    "tracking at %s failed, going on without: %s", self.run.uri, _line(error)
+                )
+            self._failing = True
+            return
+        if self._failing:
+            log.warning("tracking at %s works again", self.run.uri)
+        self._failing = False
 
 
 def start_run(
-    uri: str, run_folder: Location, experiment: str, name: str, resume: str
+    uri: TrackingUri, run_folder: Location, experiment: str, name: str, resume: str
 ) -> TrackedRun:
-    """Make a run, or take up the one with id `resume`. Never raises: it warns."""
+    """Make a run, or take up the one with id `resume` where the store has it. Never raises: it warns."""
     if not uri:
         log.warning("no tracking: a run on S3 needs --tracking-uri or MLFLOW_TRACKING_URI")
         return TrackedRun(uri, "")
     try:
-        client = _client(uri)
-        if resume:
+        client = open_client(uri)
+        if resume and _exists(client, resume):
             client.update_run(resume, status="RUNNING")
             return TrackedRun(uri, resume)
         found = client.get_experiment_by_name(experiment)
@@ -120,23 +164,47 @@ def start_run(
         else:
             artifacts = run_folder.resolve() / "mlartifacts"
             address = artifacts.as_uri() if isinstance(artifacts, Path) else str(artifacts)
-            location = address if uri.startswith("sqlite:") else None
+            location = address if uri.is_sqlite else None
             experiment_id = client.create_experiment(experiment, artifact_location=location)
         run = client.create_run(experiment_id, run_name=name)
         return TrackedRun(uri, run.info.run_id)
     except Exception as error:
-        log.warning("no tracking at %s: %s", uri, error)
+        log.warning("no tracking at %s: %s", uri, _line(error))
         return TrackedRun(uri, "")
 
 
-def _client(uri: str) -> Any:
+def _exists(client: "MlflowClient", run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
+
+
+def open_client(uri: TrackingUri) -> "MlflowClient":
+    """MLflow's client, impatient and quiet: what fails is told by the caller, without credentials."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    # Alembic and SQLAlchemy talk a lot while they make a new SQLite store.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # What MLflow prints, and its own warnings, hold whole addresses.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
 
-        return MlflowClient(tracking_uri=uri)
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+        # Alembic and SQLAlchemy talk a lot while they make a new SQLite store.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        return MlflowClient(tracking_uri=uri.secret)
+
+
+def _line(error: Exception) -> str:
+    return without_credentials(" ".join(str(error).split()))
+
+
+def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]

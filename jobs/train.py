@@ -1,21 +1,27 @@
 """`huetrack train`: Ray Train around `model.fit`, with checkpoints, resume and tracking."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from jobs.cluster import connected_ray
 from jobs.console import print_facts
 from jobs.options import plain
-from jobs.tracking import Tracker, default_uri, start_run
+from jobs.registry import check_name, register_tracker
+from jobs.tracking import Tracker, start_run
+from jobs.tracking_uri import default_uri, refuse_shared_sqlite
 from jobs.train_checkpoint import export_weights
 from jobs.train_folder import last_records, prepare_folder, save_config
 from jobs.train_options import TrainOptions, check_options
 from jobs.train_run import run_training
 from pipelines.clip_rows import ClipDataset
 from pipelines.manifest import load_manifest, manifest_fingerprint
-from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE
+from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, WEIGHTS_FILE
 from pipelines.storage import write_bytes
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from ray.train import Checkpoint
 
 
 def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
@@ -38,8 +44,9 @@ def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
 
 def train(options: TrainOptions) -> dict[str, object]:
     """Train and export; returns the facts for the closing summary. Raises `UserError`."""
-    dataset = ClipDataset.open(options.dataset)
-    clips = check_options(options, dataset)
+    check_name(options.register)
+    dataset = ClipDataset.open(options.dataset.resolve())
+    check_options(options, dataset)
     resumed_run_id = prepare_folder(options)
     write_bytes(options.run / CODEBOOK_FILE, (options.dataset / CODEBOOK_FILE).read_bytes())
     uri = options.tracking_uri or default_uri(options.run)
@@ -47,13 +54,14 @@ def train(options: TrainOptions) -> dict[str, object]:
     save_config(options, tracked.run_id)
     tracker = Tracker(tracked)
     digest = manifest_fingerprint(load_manifest(options.dataset / "manifest.parquet"))
-    if not resumed_run_id:
+    if tracked.run_id != resumed_run_id:
         tracker.params(_flat(plain(options)))
         tracker.dataset(options.dataset.name, str(options.dataset.resolve()), digest)
         tracker.artifact(options.run / CONFIG_FILE)
         tracker.artifact(options.run / CODEBOOK_FILE)
     try:
         with connected_ray(options.workers):
+            refuse_shared_sqlite(uri)
             kept = run_training(options, dataset, tracked)
         exported = export_weights(kept, options.model, options.run)
     except BaseException as error:
@@ -61,13 +69,26 @@ def train(options: TrainOptions) -> dict[str, object]:
         raise
     for path in exported:
         tracker.artifact(path)
+    _log_checkpoint(tracker, kept.last)
+    registered = ""
+    if options.register:
+        registered = register_tracker(tracker, options.run / WEIGHTS_FILE, options.register)
     tracker.finish("FINISHED")
     return {
-        "clips": f"{clips['train']} for training, {clips['val']} held out",
+        "clips": f"{len(dataset.train)} for training, {len(dataset.val)} held out",
         **last_records(options.run),
         "weights": ", ".join(map(str, exported)),
-        "tracking": f"{tracked.uri} (run {tracked.run_id or 'none'})",
+        "tracking": tracked,
+        **({"registered": registered} if registered else {}),
     }
+
+
+def _log_checkpoint(tracker: Tracker, checkpoint: "Checkpoint") -> None:
+    def write(client: "MlflowClient") -> None:
+        with checkpoint.as_directory() as folder:
+            client.log_artifacts(tracker.run.run_id, folder, "checkpoint")
+
+    tracker.attempt(write)
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import OutOfMemoryError
 
 from model.errors import UserError
-from model.fit import Diverged
+from model.fitter import Diverged
 from pipelines.run_folder import FAILURE_FILE
 from pipelines.storage import Location, write_bytes, write_text
 

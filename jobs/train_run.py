@@ -16,7 +16,7 @@ from jobs.train_options import TrainOptions
 from jobs.train_progress import HistoryFollower
 from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_worker import WorkerSpec, train_worker
-from pipelines.clip_rows import ClipDataset, clip_rows
+from pipelines.clip_rows import ClipDataset
 from pipelines.storage import arrow_paths
 
 _STARTS = 30
@@ -31,9 +31,10 @@ def run_training(
     wait_for_resources(options, worker)
     run = options.run.resolve()
     spec = WorkerSpec(
-        dataset=options.dataset.resolve(),
+        dataset=dataset,
         run=run,
         model=options.model,
+        colorization=options.colorization,
         fit=options.fit,
         batches=options.batches,
         seed=options.seed,
@@ -45,11 +46,6 @@ def run_training(
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"spec": spec},
-        datasets={
-            "train": clip_rows(dataset, "train", options.batches, options.seed),
-            "val": clip_rows(dataset, "val", options.batches),
-        },
-        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ScalingConfig(
             num_workers=options.workers if fixed else (options.least_workers, options.workers),
             use_gpu="GPU" in worker,

@@ -50,7 +50,7 @@ class ArchiveConfig:
     def content(self) -> dict[str, Any]:
         return {
             "model": self.model.describe(),
-            "protocol": self.protocol.describe(),
+            "protocol": self.model.describe_protocol(self.protocol),
             "overlays": self.overlays,
         }
 

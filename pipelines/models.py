@@ -8,12 +8,15 @@ import torch
 from model.colorizer import Colorizer, ColorizerConfig, load_colorizer
 from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder, JoinedEncoder, LabEncoder
-from model.propagation.engine import Encoder, IdentityPropagator, Propagator
+from model.propagation.engine import Encoder, IdentityPropagator, LabelPropagator, Propagator
 from model.propagation.protocols import MatchingProtocol
+from pipelines.flow import METHOD, FlowPropagator
 from pipelines.run_folder import weights_of
 from pipelines.storage import Location, local_file, location
 
 JOINED_SUFFIX = "+lab"
+WITHOUT_MATCHING = ("identity", "flow")
+"""Baselines that compare no features, so that no setting of a protocol reaches them."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class ModelSpec:
     """What `--model` names, resolved and checked; small enough to send to every worker."""
 
     kind: str
-    """identity, lab, untrained or trained."""
+    """identity, flow, lab, untrained or trained."""
     joined: bool
     """Whether Lab colours are joined to the features."""
     weights: Location | None
@@ -33,29 +36,37 @@ class ModelSpec:
     def describe(self) -> dict[str, Any]:
         """For `summary.json`."""
         record: dict[str, Any] = {"kind": self.kind + (JOINED_SUFFIX if self.joined else "")}
+        if self.kind == "flow":
+            record["method"] = METHOD
         if self.weights is not None:
             record["weights"] = str(self.weights)
         if self.kind == "untrained":
             record |= {"width": self.untrained.width, "seed": self.seed}
         return record
 
+    def describe_protocol(self, protocol: MatchingProtocol) -> dict[str, Any]:
+        """The protocol for `summary.json`: its settings, or that none of them is used."""
+        if self.kind in WITHOUT_MATCHING:
+            return {"name": protocol.name, "ignored": f"{self.kind} does no matching"}
+        return protocol.describe()
+
 
 def parse_model(name: str, *, untrained_width: int, seed: int) -> ModelSpec:
-    """`identity`, `lab`, `untrained`, a run folder, a .safetensors file; the latter three `+lab`.
+    """`identity`, `flow`, `lab`, `untrained`, a run folder, a .safetensors file; the latter three `+lab`.
 
     Raises `UserError` for anything else, and for a checkpoint that cannot be loaded.
     """
     joined = name.endswith(JOINED_SUFFIX)
     base = name.removesuffix(JOINED_SUFFIX)
     shape = ColorizerConfig(width=untrained_width)
-    if base in ("identity", "lab") and joined:
+    if base in (*WITHOUT_MATCHING, "lab") and joined:
         raise UserError(f"--model {name}: there is nothing to join Lab to")
-    if base in ("identity", "lab", "untrained"):
+    if base in (*WITHOUT_MATCHING, "lab", "untrained"):
         return ModelSpec(base, joined, None, shape, seed)
     path = location(base)
     if not path.exists():
         raise UserError(
-            f"--model {name}: neither identity, lab nor untrained, and no such run or file"
+            f"--model {name}: neither identity, flow, lab nor untrained, and no such run or file"
         )
     weights = weights_of(path).resolve()
     read_colorizer(weights)
@@ -68,17 +79,17 @@ def read_colorizer(weights: Location, device: str = "cpu") -> Colorizer:
         return load_colorizer(file, device)
 
 
-def build_propagator(
-    spec: ModelSpec, protocol: MatchingProtocol, device: str
-) -> Propagator | IdentityPropagator:
+def build_propagator(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> LabelPropagator:
     """The propagator of one worker."""
     if spec.kind == "identity":
         return IdentityPropagator()
+    if spec.kind == "flow":
+        return FlowPropagator()
     return Propagator(build_encoder(spec, protocol, device), protocol, device)
 
 
 def build_encoder(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> Encoder:
-    """The encoder that a spec names, `identity` excepted."""
+    """The encoder that a spec names; not for `WITHOUT_MATCHING`."""
     if spec.kind == "lab":
         return LabEncoder()
     if spec.weights is not None:

@@ -42,6 +42,13 @@ class Encoder(typing.Protocol):
         ...
 
 
+class LabelPropagator(typing.Protocol):
+    """What carries the mask of a video's first frame through its frames, one video at a time."""
+
+    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None: ...
+    def step(self, frame_HW3: np.ndarray) -> "PropagationResult": ...
+
+
 @dataclass(frozen=True)
 class PropagationResult:
     """The labels of one frame."""
@@ -79,7 +86,7 @@ class Propagator:
         before. Raises UserError for a mask without objects, a mask whose size differs from the
         frame's, other shapes or types, or a `frame_size_px` that does not fit the encoder.
         """
-        ids = _check_start(frame_HW3, mask_HW)
+        ids = check_first(frame_HW3, mask_HW)
         size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
         grid = CellGrid(size_px, self._encoder.stride_px, self._protocol.frame_size_px)
         features = self._encode(grid, frame_HW3)
@@ -97,7 +104,7 @@ class Propagator:
         if self._grid is None:
             raise RuntimeError("step() needs start() with an annotated frame first")
         frame_index = self._frame_index + 1
-        _check_step(frame_HW3, self._grid.frame_size_px, frame_index)
+        check_next(frame_HW3, self._grid.frame_size_px, frame_index)
         features = self._encode(self._grid, frame_HW3)
         frames = self._memory.context()
         keys, query = self._encoder.match([frame.features_CHW for frame in frames], features)
@@ -134,7 +141,7 @@ class IdentityPropagator:
 
     def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
         """As `Propagator.start`, with the same errors for the same input."""
-        ids = _check_start(frame_HW3, mask_HW)
+        ids = check_first(frame_HW3, mask_HW)
         self._size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
         self._frame_index = 0
         grid = CellGrid(self._size_px, IDENTITY_CELL_PX)
@@ -145,15 +152,15 @@ class IdentityPropagator:
         """The first mask again; errors as `Propagator.step`."""
         if self._result is None:
             raise RuntimeError("step() needs start() with an annotated frame first")
-        _check_step(frame_HW3, self._size_px, self._frame_index + 1)
+        check_next(frame_HW3, self._size_px, self._frame_index + 1)
         self._frame_index += 1
         return PropagationResult(
             self._result.mask_HW.copy(), self._result.probabilities_LHW, self._result.object_ids
         )
 
 
-def _check_start(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[int, ...]:
-    """The labels of a video (background, then its objects), or UserError."""
+def check_first(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[int, ...]:
+    """The labels of a video (background, then its objects); UserError for what `start` refuses."""
     _check_frame(frame_HW3, 0)
     if mask_HW.ndim != 2 or mask_HW.dtype != np.uint8:
         raise UserError(
@@ -170,7 +177,8 @@ def _check_start(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[int, ...]:
     return (0, *objects)
 
 
-def _check_step(frame_HW3: np.ndarray, size_px: tuple[int, int], frame_index: int) -> None:
+def check_next(frame_HW3: np.ndarray, size_px: tuple[int, ...], frame_index: int) -> None:
+    """UserError for a frame that `step` refuses: another size than the first frame's, or no frame."""
     _check_frame(frame_HW3, frame_index)
     if frame_HW3.shape[:2] != size_px:
         raise UserError(

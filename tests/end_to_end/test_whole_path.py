@@ -57,7 +57,7 @@ def place(tmp_path_factory):
     huetrack(
         "train", folder / "dataset", "--run", folder / "run", *SMALL,
         "--fit.steps", 12, "--fit.log-every", 4, "--fit.validate-every", 6,
-        "--fit.checkpoint-every", 6,
+        "--fit.checkpoint-every", 6, MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL="0.1",
     )  # fmt: skip
     return folder
 
@@ -91,11 +91,14 @@ def test_mlflow_has_one_run_with_everything(place):
     assert run.info.status == "FINISHED"
     assert run.data.params["fit.steps"] == "12"
     wanted = {"train/loss", "train/accuracy", "train/images_per_s", "train/learning_rate"}
-    assert wanted | {"validation/accuracy"} <= run.data.metrics.keys()
+    wanted |= {"validation/accuracy", "system/cpu_utilization_percentage"}
+    assert wanted <= run.data.metrics.keys()
     summary = json.loads((place / "dataset" / "summary.json").read_text())
     assert [i.dataset.digest for i in run.inputs.dataset_inputs] == [summary["manifest"]]
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert {"config.yaml", "codebook.json", "model.safetensors"} <= names
+    assert {"config.yaml", "codebook.json", "model.safetensors", "checkpoint"} <= names
+    (version,) = client.search_model_versions("name = 'huetrack'")
+    assert (version.run_id, version.status) == (run.info.run_id, "READY")
 
 
 @pytest.mark.parametrize("protocol", ["vidcolor", "crw"])
@@ -166,7 +169,8 @@ def start_training(place, run, *more):
         [
             *(sys.executable, "-m", "jobs.cli", "train", str(place / "dataset"), "--run", str(run)),
             *(*SMALL, "--fit.steps", "60", "--fit.log-every", "1", "--fit.validate-every", "30"),
-            *("--fit.checkpoint-every", "5", *more),
+            # Five steps an epoch: what resumes, resumes between two epochs.
+            *("--fit.checkpoint-every", "5", "--batches.clips-per-epoch", "20", *more),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

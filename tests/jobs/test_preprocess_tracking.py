@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from jobs.cli import run
 from jobs.preprocess_tracking import TrackedPreprocess
+from jobs.tracking_uri import TrackingUri
 from pipelines.progress import Throughput
 from pipelines.validate import validate_dataset
 from tests.conftest import MakeVideo
@@ -73,13 +74,13 @@ def test_a_dead_server_stops_nothing(
 
 
 def test_the_pace_is_logged_every_five_seconds(tmp_path: Path) -> None:
-    uri, now_s = f"sqlite:///{tmp_path / 'tracking.db'}", [0.0]
+    uri, now_s = TrackingUri(f"sqlite:///{tmp_path / 'tracking.db'}"), [0.0]
     with TrackedPreprocess(uri, "e", tmp_path, {}, clock=lambda: now_s[0]) as tracked:
         for shard in range(1, 13):
             now_s[0] = 2.0 * shard
             tracked("codebook", shard, 12, "videos sampled")
             tracked("shards", shard, 12, Throughput(videos=shard, seconds=2.0 * shard))
-    client = MlflowClient(uri)
+    client = MlflowClient(uri.secret)
     experiment = client.get_experiment_by_name("e")
     assert experiment is not None
     (logged,) = client.search_runs([experiment.experiment_id])

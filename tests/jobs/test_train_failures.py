@@ -16,7 +16,7 @@ from jobs.train_failures import (
     explained_failures,
 )
 from model.errors import UserError
-from model.fit import Diverged
+from model.fitter import Diverged
 from model.objectives.colorization import ClipBatch
 
 DEAD = WorkerHealthCheckFailedError("rank 1", RuntimeError("the actor died"))

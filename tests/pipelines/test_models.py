@@ -10,6 +10,7 @@ from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder, JoinedEncoder, LabEncoder
 from model.propagation.engine import IdentityPropagator, Propagator
 from model.propagation.protocols import get_protocol
+from pipelines.flow import FlowPropagator
 from pipelines.models import ModelSpec, build_encoder, build_propagator, parse_model
 
 CRW = get_protocol("crw")
@@ -45,6 +46,7 @@ def test_names_give_their_encoders(run: Path) -> None:
     assert isinstance(build_encoder(parse(run), CRW, "cpu"), ColorizerEncoder)
     assert isinstance(build_encoder(parse(f"{run}+lab"), CRW, "cpu"), JoinedEncoder)
     assert isinstance(build_propagator(parse("identity"), CRW, "cpu"), IdentityPropagator)
+    assert isinstance(build_propagator(parse("flow"), CRW, "cpu"), FlowPropagator)
     assert isinstance(build_propagator(parse("lab"), CRW, "cpu"), Propagator)
 
 
@@ -66,14 +68,22 @@ def test_the_seed_decides_the_untrained_network_and_nothing_else() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", ["identity+lab", "lab+lab"])
+def test_the_record_says_that_a_baseline_uses_no_setting_of_the_protocol() -> None:
+    assert parse("lab").describe_protocol(CRW) == CRW.describe()
+    for name in ("identity", "flow"):
+        record = parse(name).describe_protocol(CRW)
+        assert record == {"name": "crw", "ignored": f"{name} does no matching"}
+    assert "DIS" in parse("flow").describe()["method"]
+
+
+@pytest.mark.parametrize("name", ["identity+lab", "flow+lab", "lab+lab"])
 def test_nothing_is_joined_to_what_has_no_features(name: str) -> None:
     with pytest.raises(UserError, match="nothing to join"):
         parse(name)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, run: Path) -> None:
-    with pytest.raises(UserError, match="neither identity, lab nor untrained"):
+    with pytest.raises(UserError, match="neither identity, flow, lab nor untrained"):
         parse(tmp_path / "gone")
     (run / "model.safetensors").write_bytes(b"cut off")
     with pytest.raises(UserError, match=r"model\.safetensors"):
