@@ -52,7 +52,7 @@ def explained_failures(run: Location, rank: int, batch: str) -> Iterator[None]:
         remedy = "lower --fit.learning-rate, then --resume goes on from the last checkpoint"
         raise _failure(f"{error}: its batch is in {path}; {remedy}", final=True) from error
     except OutOfMemoryError as error:
-        remedy = "lower --batches.batch-size or --batches.resolution-px, or add --workers"
+        remedy = "raise --fit.accumulate, or lower --batches.batch-size or --batches.resolution-px"
         raise _failure(f"out of GPU memory with {batch}: {remedy}", final=True) from error
     except UserError as error:
         raise _failure(str(error), final=True) from error

@@ -40,7 +40,7 @@ def raised(error: Exception, run: Path) -> WorkerFailure:
         (UserError("shard-00001.parquet: damaged"), "shard-00001.parquet: damaged", True),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
-            "out of GPU memory with 8 clips of 256 px a worker: lower --batches.batch-size or",
+            "out of GPU memory with 8 clips of 256 px a worker: raise --fit.accumulate, or lower",
             True,
         ),
         (RuntimeError("gloo: connection\nclosed"), "RuntimeError: gloo: connection closed", False),
