@@ -6,6 +6,7 @@ from typing import Literal
 
 from jobs.options import LocationOption
 from jobs.tracking_uri import TrackingUriOption
+from jobs.train_probe import ProbeConfig, check_probe
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.fit import FitConfig
@@ -55,6 +56,7 @@ class TrainOptions:
     model: ColorizerConfig = field(default_factory=ColorizerConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
 
     @property
     def least_workers(self) -> int:
@@ -71,6 +73,7 @@ def check_options(options: TrainOptions, dataset: ClipDataset) -> Counter[str]:
     if options.max_failures < 0:
         raise UserError("--max-failures must be at least 0")
     dataset.reduction(options.batches)
+    check_probe(options.probe)
     split_of = {v.video_id: v.split for v in load_manifest(options.dataset / "manifest.parquet")}
     clips: Counter[str] = Counter(train=0, val=0)
     clips.update(split_of[video_id] for video_id in dataset.video_ids())
