@@ -58,7 +58,7 @@ def test_perfect_embeddings_recolour_exactly(view: ClipView, codes: np.ndarray) 
         lab = rgb2lab(picture)[centres, centres]
         middle = (lab[..., 1:] + rgb2lab(picture)[3::8, 3::8, 1:]) / 2
         assert np.abs(middle - CENTROIDS[expected]).max() < 8  # the next centroid is 20 away
-        np.testing.assert_allclose(lab[..., 0], 60, atol=1)
+        np.testing.assert_allclose(lab[..., 0], 60, atol=4)  # some colours are clipped
     assert (view.target_HW3 == painted(codes[3])).all()
     assert np.ptp(view.grey_HW3, axis=2).max() == 0
 
