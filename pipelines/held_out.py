@@ -53,13 +53,17 @@ def held_out_clips(dataset: ClipDataset, config: BatchConfig, count: int) -> lis
     for candidate in chosen:
         with pq.ParquetFile(parquet_source(candidate.shard)) as file:
             jpegs = _row(file, candidate.row)
-        frames = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in jpegs]
-        if any(frame is None for frame in frames):
-            raise UserError(f"{candidate.shard}: a frame is not a JPEG (see `huetrack validate`)")
-        small = [cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in frames]
-        rgb = np.stack([cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in small])
-        clips.append(HeldOutClip(candidate.video_id, rgb))
+        frames = [_small_rgb(jpeg, side) for jpeg in jpegs]
+        clips.append(HeldOutClip(candidate.video_id, np.stack(frames)))
     return clips
+
+
+def _small_rgb(jpeg: bytes, side: tuple[int, int]) -> np.ndarray:
+    frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise UserError("a stored frame is not a readable JPEG (see `huetrack validate`)")
+    small = cv2.resize(frame, side, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
 
 
 def _candidates(dataset: ClipDataset) -> list[_Candidate]:

@@ -5,6 +5,7 @@ Shape suffixes: H, W pixels, h, w cells.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,7 +21,7 @@ from pipelines.training_pictures import ClipView
 TILE_INCHES, DPI = 1.5, 110
 _INK, _QUIET, _MARK = "#1f2328", "#59636e", "#d1006c"
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff00", _MARK])
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.titlecolor": _INK,
