@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.tracking_uri import TrackingUri
 from jobs.train import train
 from jobs.train_options import TrainOptions
 from model.colorizer import ColorizerConfig
@@ -51,7 +52,8 @@ def training(train_dataset: Path) -> Training:
         fit |= changes.pop("fit", {})
         settings = {
             "workers": 2,
-            "tracking_uri": f"sqlite:///{train_dataset.parent / 'mlflow.db'}",
+            "tracking_uri": TrackingUri(f"sqlite:///{train_dataset.parent / 'mlflow.db'}"),
+            "register": "",
             "model": ColorizerConfig(width=4, embedding_channels=8, head="linear"),
             "batches": BatchConfig(batch_size=4, resolution_px=64, shuffle_buffer=16),
         }
