@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from jobs.tracking_uri import TrackingUri, without_credentials
 from pipelines.s3_path import S3Path
 from pipelines.storage import Location
@@ -97,6 +99,14 @@ class Tracker:
                 client.log_artifact(self.run.run_id, str(path), folder)
 
         self.attempt(write)
+
+    def image(self, picture_HW3: np.ndarray, name: str, step: int) -> None:
+        """A picture, uint8 RGB [H, W, 3], as the image `name` at this step."""
+        self.attempt(
+            lambda client: client.log_image(
+                self.run.run_id, picture_HW3, key=name, step=step, synchronous=True
+            )
+        )
 
     def text(self, content: str, name: str) -> None:
         """An artifact of this name that holds the text."""

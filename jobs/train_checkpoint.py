@@ -53,12 +53,14 @@ def keep_best_and_last() -> CheckpointConfig:
     )
 
 
-def report_checkpoint(fitter: Fitter, held_out_loss: float, *, writes: bool, wait: bool) -> None:
+def report_checkpoint(
+    fitter: Fitter, held_out_loss: float, *, writes: bool, wait: bool, probe: bool
+) -> None:
     """Hand the fitter's state to Ray Train; every worker must call it, and one of them `writes`.
 
     The state is on this machine's disk when this returns. With `wait` it is in the run's folder as
-    well, else it is copied there while training goes on. `held_out_loss` is `NOT_VALIDATED` for a state
-    that was not.
+    well, else it is copied there while training goes on. With `probe` it is then looked at
+    (`jobs/train_probe.py`). `held_out_loss` is `NOT_VALIDATED` for a state that was not.
     """
     metrics = {"step": fitter.step, _HELD_OUT_LOSS: held_out_loss}
     if not writes:
@@ -72,6 +74,7 @@ def report_checkpoint(fitter: Fitter, held_out_loss: float, *, writes: bool, wai
         checkpoint_dir_name=f"{_FOLDER}{fitter.step:08d}",
         checkpoint_upload_mode=CheckpointUploadMode.SYNC if wait else CheckpointUploadMode.ASYNC,
         delete_local_checkpoint_after_upload=True,
+        validation=probe,
     )
 
 
@@ -119,13 +122,20 @@ def export_weights(kept: KeptCheckpoints, config: ColorizerConfig, run: Location
     return paths
 
 
-def _export(checkpoint: Checkpoint, config: ColorizerConfig, path: Location) -> None:
+def colorizer_of(checkpoint: Checkpoint, config: ColorizerConfig) -> tuple[Colorizer, int]:
+    """The network of a checkpoint, in evaluation mode on the CPU, and its step."""
     colorizer = Colorizer(config)
-    state = _read(checkpoint, torch.device("cpu"))["objective"]
-    weights = {name.removeprefix(_OBJECTIVES_PREFIX): value for name, value in state.items()}
+    state = _read(checkpoint, torch.device("cpu"))
+    objective = state["objective"]
+    weights = {name.removeprefix(_OBJECTIVES_PREFIX): value for name, value in objective.items()}
+    load_weights(colorizer, weights, Path(checkpoint.path))
+    return colorizer.eval(), int(state["step"])
+
+
+def _export(checkpoint: Checkpoint, config: ColorizerConfig, path: Location) -> None:
+    colorizer, _ = colorizer_of(checkpoint, config)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / path.name
-        load_weights(colorizer, weights, file)
         save_colorizer(colorizer, file)
         write_bytes(path, file.read_bytes())
 

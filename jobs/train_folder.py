@@ -56,6 +56,8 @@ def last_records(run: Location) -> dict[str, object]:
         if record["kind"] == "train":
             facts["steps"] = record["step"]
             facts["loss"] = f"{record['loss']:.4f}"
+        elif record["kind"] == "probe":
+            facts["J&F of the probe"] = f"{record['jf_mean']:.4f} ({record['protocol']})"
         else:
             facts["held-out loss"] = f"{record['loss']:.4f}"
             facts["held-out colour accuracy"] = (

@@ -5,6 +5,7 @@ from typing import Literal
 
 from jobs.options import LocationOption
 from jobs.tracking_uri import TrackingUriOption
+from jobs.train_probe import ProbeConfig, check_probe
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.fitter import FitConfig
@@ -55,6 +56,7 @@ class TrainOptions:
     colorization: ColorizationConfig = field(default_factory=ColorizationConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
 
     @property
     def least_workers(self) -> int:
@@ -71,6 +73,7 @@ def check_options(options: TrainOptions, dataset: ClipDataset) -> None:
     if options.max_failures < 0:
         raise UserError("--max-failures must be at least 0")
     dataset.reduction(options.batches)
+    check_probe(options.probe)
     if options.batches.batch_size < options.workers:
         raise UserError("batches.batch_size must be at least one clip a worker")
     if len(dataset.train) < options.batches.batch_size:

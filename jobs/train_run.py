@@ -13,6 +13,7 @@ from jobs.tracking import TrackedRun
 from jobs.train_checkpoint import KeptCheckpoints, keep_best_and_last, kept_checkpoints, tidy
 from jobs.train_failures import NoRetryOfFinalFailures, explain
 from jobs.train_options import TrainOptions
+from jobs.train_probe import ProbeSpec, probing, record_probes
 from jobs.train_progress import HistoryFollower
 from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_worker import WorkerSpec, train_worker
@@ -39,8 +40,10 @@ def run_training(
         batches=options.batches,
         seed=options.seed,
         tracked=tracked,
+        probe=options.probe,
         fallback=tidy(run),
     )
+    probed = ProbeSpec(dataset.folder, run, options.model, options.batches, options.probe, tracked)
     (folder,), filesystem = arrow_paths([run.parent])
     fixed = options.least_workers == options.workers
     trainer = TorchTrainer(
@@ -61,6 +64,7 @@ def run_training(
             checkpoint_config=keep_best_and_last(),
             callbacks=[NoRetryOfFinalFailures()],  # type: ignore[list-item]  # typed as Train V1's
         ),
+        validation_config=probing(probed),  # type: ignore[call-arg]  # typed as Train V1's
     )
     with ProgressDisplay() as display, HistoryFollower(run, options.fit.steps, display):
         try:
@@ -68,6 +72,7 @@ def run_training(
                 result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise explain(error, run) from error
+    record_probes(run)
     return kept_checkpoints(result)
 
 

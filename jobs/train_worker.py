@@ -15,6 +15,7 @@ from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
 from jobs.train_checkpoint import NOT_VALIDATED, report_checkpoint, take_up
 from jobs.train_failures import explained_failures
+from jobs.train_probe import ProbeConfig
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import TrainRecord, ValidationRecord, fit
 from model.fitter import FitConfig, Fitter
@@ -38,6 +39,7 @@ class WorkerSpec:
     batches: BatchConfig
     seed: int
     tracked: TrackedRun
+    probe: ProbeConfig
     fallback: ray.train.Checkpoint | None
     """Where to go on from when Ray Train knows of no checkpoint."""
 
@@ -162,9 +164,10 @@ class WorkerReporter:
         step = self._fitter.step
         if step == self._saved_step:
             return
+        probe = self._spec.probe.is_due(self._saved_step, step)
         self._saved_step = step
         if self._history is not None:
             self._history.flush()
         validated = self._validated
         loss = validated.loss if validated is not None and validated.step == step else NOT_VALIDATED
-        report_checkpoint(self._fitter, loss, writes=self._rank == 0, wait=wait)
+        report_checkpoint(self._fitter, loss, writes=self._rank == 0, wait=wait, probe=probe)

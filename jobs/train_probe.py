@@ -1,0 +1,180 @@
+"""A look at a training from outside: pictures of held-out clips, and J&F on annotated videos.
+
+A probe is Ray Train's asynchronous validation of a checkpoint that was handed in: one at a time, while
+training goes on. It counts as no CPU for Ray, so that it need not wait for one that training holds, and
+runs at the lowest priority of the machine.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import ray
+import torch
+from ray.train import Checkpoint, ValidationConfig
+
+from jobs.options import LocationOption
+from jobs.tracking import TrackedRun, Tracker
+from jobs.train_checkpoint import colorizer_of
+from model.colorizer import Colorizer, ColorizerConfig
+from model.errors import UserError
+from model.propagation.encoders import ColorizerEncoder
+from model.propagation.engine import Propagator
+from model.propagation.protocols import get_protocol
+from pipelines.archive import plan
+from pipelines.clip_rows import BatchConfig, ClipDataset
+from pipelines.codebook import load_codebook
+from pipelines.evaluation import global_numbers
+from pipelines.held_out import held_out_clips
+from pipelines.run_folder import CODEBOOK_FILE, History, read_history
+from pipelines.sequence_probe import probe_sequences
+from pipelines.storage import Location, files_in, write_bytes, write_json
+from pipelines.training_pictures import view_clip
+from pipelines.training_sheet import Tile, clip_sheet, tile_sheet
+
+PICTURES = "pictures"
+_LOWEST_PRIORITY = 19
+
+log = logging.getLogger("huetrack.probe")
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Looks at a training while it goes on."""
+
+    every: int = 1000
+    """Steps between two looks, each at the first checkpoint from there on; 0: none."""
+    clips: int = 4
+    """Held-out clips that are recoloured."""
+    sequences: LocationOption | None = None
+    """Folder of annotated videos (VIDEO/frames/*.jpg and VIDEO/masks/*.png, or DAVIS's) that are labelled
+    and scored; a few are enough."""
+    protocol: Literal["vidcolor", "crw"] = "crw"
+    """How their labels are carried."""
+    threads: int = 1
+    """CPU threads of a look; they take what training leaves."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.clips < 0 or self.threads < 1:
+            raise UserError("probe.every and probe.clips must be at least 0, probe.threads 1")
+
+    def is_due(self, before: int, step: int) -> bool:
+        """Whether the checkpoint of `step` is looked at, the one before being that of step `before`."""
+        return self.every > 0 and step // self.every > before // self.every
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """Everything that a look needs to know."""
+
+    dataset: Location
+    run: Location
+    model: ColorizerConfig
+    batches: BatchConfig
+    probe: ProbeConfig
+    tracked: TrackedRun
+
+
+def check_probe(config: ProbeConfig) -> None:
+    """Raises `UserError` when the annotated videos are not there or do not fit their masks."""
+    if config.sequences is not None:
+        plan(config.sequences, config.sequences)
+
+
+def probing(spec: ProbeSpec) -> ValidationConfig:
+    """What Ray Train calls with the checkpoints that are reported with `validation=True`."""
+    return ValidationConfig(
+        fn=partial(_guarded_probe, spec=spec), ray_remote_kwargs={"num_cpus": 0, "max_calls": 1}
+    )
+
+
+def record_probes(run: Location) -> None:
+    """Add the scores that probes left to the history of a training that has ended."""
+    known = {record["step"] for record in read_history(run) if record["kind"] == "probe"}
+    history = History(run, sys.maxsize)
+    for name, file in files_in(run / PICTURES).items():
+        if name.endswith(".json"):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if record["step"] not in known:
+                history.append(record)
+    history.flush()
+
+
+def _guarded_probe(checkpoint: Checkpoint, *, spec: ProbeSpec) -> dict[str, Any]:
+    """The probe in a task of its own: should its process die, Ray Train would start the training anew."""
+    try:
+        ray.get(_probe.remote(checkpoint, spec))
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        log.warning("no look at %s: %s: %s", checkpoint.path, type(cause).__name__, cause)
+    return {}
+
+
+@ray.remote(num_cpus=0, max_calls=1)  # a slow process serves no other
+def _probe(checkpoint: Checkpoint, spec: ProbeSpec) -> None:
+    os.nice(_LOWEST_PRIORITY)
+    torch.set_num_threads(spec.probe.threads)
+    cv2.setNumThreads(spec.probe.threads)
+    colorizer, step = colorizer_of(checkpoint, spec.model)
+    look = _Look(spec, colorizer, step)
+    look.at_clips()
+    if spec.probe.sequences is not None:
+        look.at_sequences(spec.probe.sequences)
+
+
+class _Look:
+    """One network, looked at."""
+
+    def __init__(self, spec: ProbeSpec, colorizer: Colorizer, step: int) -> None:
+        self._spec = spec
+        self._colorizer = colorizer
+        self._step = step
+        self._tracker = Tracker(spec.tracked)
+
+    def at_clips(self) -> None:
+        dataset, spec = ClipDataset.open(self._spec.dataset), self._spec
+        centroids_K2 = load_codebook(spec.run / CODEBOOK_FILE).centroids_K2
+        clips = held_out_clips(dataset, spec.batches, spec.probe.clips)
+        if clips:
+            views = [view_clip(clip, self._colorizer, centroids_K2) for clip in clips]
+            self._publish("clips", clip_sheet(views, f"step {self._step:,}"))
+
+    def at_sequences(self, folder: Location) -> None:
+        started_s = time.monotonic()
+        protocol = get_protocol(self._spec.probe.protocol)
+        propagator = Propagator(ColorizerEncoder(self._colorizer, protocol), protocol)
+        probe = probe_sequences(plan(folder, folder).tasks, folder, propagator)
+        numbers = dict(global_numbers(probe.evaluation.summary))
+        means = {f"{name}_mean": numbers[f"{name}-Mean"] for name in ("J&F", "J", "F")}
+        means = {name.replace("&", "").lower(): value for name, value in means.items()}
+        record = {
+            "kind": "probe",
+            "step": self._step,
+            "protocol": protocol.name,
+            **means,
+            "jf_by_sequence": {s.name: s.jf_mean for s in probe.sequences},
+            "seconds": round(time.monotonic() - started_s, 1),
+        }
+        write_json(self._spec.run / PICTURES / f"{self._name}.json", record)
+        self._tracker.metrics({f"probe/{k}": v for k, v in means.items()}, self._step)
+        tiles = [Tile(s.last_frame_HW3, f"{s.name}: {s.jf_mean:.3f}") for s in probe.sequences]
+        title = f"step {self._step:,}, last frames; J&F {means['jf_mean']:.3f} ({protocol.name})"
+        self._publish("sequences", tile_sheet(tiles, 3, title))
+
+    @property
+    def _name(self) -> str:
+        return f"step-{self._step:06d}"
+
+    def _publish(self, kind: str, picture_HW3: np.ndarray) -> None:
+        """As a file in the run's folder and as an image in MLflow."""
+        _, png = cv2.imencode(".png", cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2BGR))
+        file = self._spec.run / PICTURES / f"{self._name}-{kind}.png"
+        write_bytes(file, png.tobytes())
+        self._tracker.image(picture_HW3, kind, self._step)

@@ -1,0 +1,110 @@
+"""Looks at a training: what they leave, and that nothing that fails in one reaches the training."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import ray.train
+from mlflow import MlflowClient
+
+from jobs.tracking import TrackedRun
+from jobs.train import train
+from jobs.train_probe import ProbeConfig, ProbeSpec, probing
+from model.errors import UserError
+from pipelines.labels.davis import write_mask
+from pipelines.run_folder import read_history
+from tests.jobs.conftest import Training
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One annotated video of a square that moves."""
+    folder = tmp_path_factory.mktemp("annotated")
+    for index in range(4):
+        mask = np.zeros((32, 48), np.uint8)
+        mask[8:24, 8 + 2 * index : 24 + 2 * index] = 1
+        write_mask(folder / "square" / "masks" / f"{index:05d}.png", mask)
+        frame = np.full((32, 48, 3), 90, np.uint8)
+        frame[mask > 0] = (200, 60, 40)
+        frames = folder / "square" / "frames"
+        frames.mkdir(exist_ok=True)
+        cv2.imwrite(str(frames / f"{index:05d}.png"), frame)
+    return folder
+
+
+def test_a_training_leaves_pictures_and_scores(
+    training: Training, sequences: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    options = training(
+        run, steps=40, workers=1, probe=ProbeConfig(every=20, clips=2, sequences=sequences)
+    )
+    train(options)
+    made = sorted(path.name for path in (run / "pictures").iterdir())
+    kinds = ("-clips.png", "-sequences.png", ".json")
+    assert made == sorted(f"step-{step:06d}{kind}" for step in (20, 40) for kind in kinds)
+    history = read_history(run)
+    probes = [record for record in history if record["kind"] == "probe"]
+    assert [record["step"] for record in probes] == [20, 40]
+    assert len([record for record in history if record["kind"] == "train"]) == 40
+    for record in probes:
+        assert record["jf_mean"] == pytest.approx((record["j_mean"] + record["f_mean"]) / 2)
+        assert record["jf_by_sequence"] == {"square": pytest.approx(record["jf_mean"])}
+    client = MlflowClient(options.tracking_uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "huetrack"]
+    (tracked,) = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'run'")[:1]
+    logged = client.get_metric_history(tracked.info.run_id, "probe/jf_mean")
+    assert {m.step: m.value for m in logged} == {r["step"]: r["jf_mean"] for r in probes}
+    images = [
+        Path(image.path).name for image in client.list_artifacts(tracked.info.run_id, "images")
+    ]
+    for kind in ("clips", "sequences"):
+        for step in (20, 40):
+            assert any(i.startswith(f"{kind}%step%{step}%") and i.endswith(".png") for i in images)
+
+
+def test_a_look_that_fails_is_a_warning(
+    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = training(tmp_path / "run")
+    spec = ProbeSpec(
+        options.dataset,
+        options.run,
+        options.model,
+        options.batches,
+        ProbeConfig(),
+        TrackedRun(options.tracking_uri, ""),
+    )
+    (tmp_path / "empty").mkdir()
+    checkpoint = ray.train.Checkpoint.from_directory(tmp_path / "empty")
+    with caplog.at_level(logging.WARNING, logger="huetrack.probe"):
+        assert probing(spec).fn(checkpoint) == {}
+    assert "no look at" in caplog.text
+    assert "FileNotFoundError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("every", "before", "step", "due"),
+    [
+        (500, 0, 499, False),
+        (500, 0, 500, True),
+        (500, 500, 750, False),
+        (500, 250, 1250, True),
+        (0, 0, 500, False),
+    ],
+)
+def test_a_checkpoint_is_looked_at_once_in_so_many_steps(
+    every: int, before: int, step: int, due: bool
+) -> None:
+    assert ProbeConfig(every=every).is_due(before, step) is due
+
+
+def test_annotated_videos_that_are_not_there_are_refused_at_the_start(
+    training: Training, tmp_path: Path
+) -> None:
+    probe = ProbeConfig(sequences=tmp_path / "gone")
+    with pytest.raises(UserError, match="gone: no such folder"):
+        train(training(tmp_path / "run", probe=probe))
+    assert not (tmp_path / "run").exists()
