@@ -53,6 +53,7 @@ def training(train_dataset: Path) -> Training:
         settings = {
             "workers": 2,
             "tracking_uri": TrackingUri(f"sqlite:///{train_dataset.parent / 'mlflow.db'}"),
+            "register": "",
             "model": ColorizerConfig(width=4, embedding_channels=8, head="linear"),
             "batches": BatchConfig(batch_size=4, resolution_px=64, shuffle_buffer=16),
         }

@@ -21,7 +21,7 @@ from pipelines.run_folder import read_history
 from tests.conftest import REPOSITORY
 from tests.jobs.conftest import EVERY, STEPS, Training
 
-LONGEST_S = 120.0
+LONGEST_S = 200.0
 
 
 def losses(run: Path, kind: str = "train") -> dict[int, float]:
