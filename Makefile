@@ -6,7 +6,7 @@
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,preprocess propagate reading machinery fuzz))
+BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,preprocess propagate reading machinery fuzz loader))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -50,6 +50,8 @@ def connected_ray(workers: int) -> Iterator[None]:
     context.enable_progress_bars = False
     context.enable_rich_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Which would warn that it shows no progress bars.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     try:
         yield
     finally:

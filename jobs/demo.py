@@ -23,7 +23,7 @@ from jobs.train import train
 from jobs.train_options import TrainOptions
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
-from model.fit import FitConfig
+from model.fitter import FitConfig
 from pipelines.clip_rows import BatchConfig
 from pipelines.corpus import CorpusConfig
 from pipelines.dataset_folder import PreprocessConfig

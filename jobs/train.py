@@ -45,8 +45,8 @@ def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
 def train(options: TrainOptions) -> dict[str, object]:
     """Train and export; returns the facts for the closing summary. Raises `UserError`."""
     check_name(options.register)
-    dataset = ClipDataset.open(options.dataset)
-    clips = check_options(options, dataset)
+    dataset = ClipDataset.open(options.dataset.resolve())
+    check_options(options, dataset)
     resumed_run_id = prepare_folder(options)
     write_bytes(options.run / CODEBOOK_FILE, (options.dataset / CODEBOOK_FILE).read_bytes())
     uri = options.tracking_uri or default_uri(options.run)
@@ -75,7 +75,7 @@ def train(options: TrainOptions) -> dict[str, object]:
         registered = register_tracker(tracker, options.run / WEIGHTS_FILE, options.register)
     tracker.finish("FINISHED")
     return {
-        "clips": f"{clips['train']} for training, {clips['val']} held out",
+        "clips": f"{len(dataset.train)} for training, {len(dataset.val)} held out",
         **last_records(options.run),
         "weights": ", ".join(map(str, exported)),
         "tracking": tracked,

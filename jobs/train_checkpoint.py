@@ -4,7 +4,7 @@ A checkpoint is a folder `checkpoint_STEP` with one file of tensors, numbers and
 the last one and the one with the lowest held-out loss, and remembers them in a file of its own.
 """
 
-import math
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode
 
 from model.colorizer import Colorizer, ColorizerConfig, load_weights, save_colorizer
-from model.fit import Fitter
+from model.fitter import Fitter
 from pipelines.run_folder import BEST_WEIGHTS_FILE, WEIGHTS_FILE
 from pipelines.storage import (
     Location,
@@ -32,6 +32,8 @@ _FOLDER = "checkpoint_"
 _RECORD = "checkpoint_manager_snapshot.json"
 """Where Ray Train writes down which checkpoints there are, in place, so that a kill can cut it short."""
 _HELD_OUT_LOSS = "held_out_loss"
+NOT_VALIDATED = sys.float_info.max
+"""Worse than every loss. Not infinity: Ray Train's record is JSON, out of which that comes as null."""
 _OBJECTIVES_PREFIX = "colorizer."
 
 
@@ -58,8 +60,7 @@ def report_checkpoint(
 
     The state is on this machine's disk when this returns. With `wait` it is in the run's folder as
     well, else it is copied there while training goes on. With `probe` it is then looked at
-    (`jobs/train_probe.py`). `held_out_loss` is infinite for a state that was
-    not validated.
+    (`jobs/train_probe.py`). `held_out_loss` is `NOT_VALIDATED` for a state that was not.
     """
     metrics = {"step": fitter.step, _HELD_OUT_LOSS: held_out_loss}
     if not writes:
@@ -107,7 +108,7 @@ def kept_checkpoints(result: ray.train.Result) -> KeptCheckpoints:
     if result.checkpoint is None:
         raise RuntimeError(f"{result.path}: training ended without a checkpoint")
     scored = [(m[_HELD_OUT_LOSS], c) for c, m in result.best_checkpoints or []]
-    best = min((s for s in scored if math.isfinite(s[0])), key=lambda s: s[0], default=None)
+    best = min((s for s in scored if s[0] < NOT_VALIDATED), key=lambda s: s[0], default=None)
     return KeptCheckpoints(result.checkpoint, None if best is None else best[1])
 
 

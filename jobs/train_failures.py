@@ -11,13 +11,19 @@ from dataclasses import fields
 from typing import Any
 
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
+from ray.train.v2._internal.exceptions import (
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
 from safetensors.torch import save
 from torch import OutOfMemoryError
 
 from model.errors import UserError
-from model.fit import Diverged
+from model.fitter import Diverged
 from pipelines.run_folder import FAILURE_FILE
 from pipelines.storage import Location, write_bytes, write_text
+
+_DIED = (WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
 
 
 class WorkerFailure(Exception):
@@ -46,7 +52,7 @@ def explained_failures(run: Location, rank: int, batch: str) -> Iterator[None]:
         remedy = "lower --fit.learning-rate, then --resume goes on from the last checkpoint"
         raise _failure(f"{error}: its batch is in {path}; {remedy}", final=True) from error
     except OutOfMemoryError as error:
-        remedy = "lower --batches.batch-size or --batches.resolution-px, or add --workers"
+        remedy = "raise --fit.accumulate, or lower --batches.batch-size or --batches.resolution-px"
         raise _failure(f"out of GPU memory with {batch}: {remedy}", final=True) from error
     except UserError as error:
         raise _failure(str(error), final=True) from error
@@ -73,37 +79,34 @@ class NoRetryOfFinalFailures(UserCallback):
 
 def explain(error: TrainingFailedError, run: Location) -> UserError:
     """The line for the user; everything that is known of the failure goes to `failure.log`."""
-    failure = _worker_failure(error)
-    if failure is None:
-        line, trace = _one_line_of(error), str(error)
-    else:
-        line, trace = failure.line, failure.trace
-    write_text(run / FAILURE_FILE, trace)
-    return UserError(f"{line} (more in {run / FAILURE_FILE})")
+    causes: list[Exception] = [error]
+    if isinstance(error, ControllerError):
+        causes = [error.controller_failure]
+    elif isinstance(error, WorkerGroupError):
+        causes = list(error.worker_failures.values())
+    known = [str(cause) for cause in (error, *causes) if str(cause)]
+    write_text(run / FAILURE_FILE, "\n\n".join(known) + "\n")
+    return UserError(f"{_line(error, causes)} (more in {run / FAILURE_FILE})")
+
+
+def _line(error: TrainingFailedError, causes: list[Exception]) -> str:
+    """A worker's own line, unless it is about another one that died and could not tell."""
+    told = sorted((c for c in causes if isinstance(c, WorkerFailure)), key=lambda c: not c.final)
+    if told and told[0].final:
+        return told[0].line
+    if isinstance(error, WorkerGroupError):
+        dead = {r: c for r, c in error.worker_failures.items() if isinstance(c, _DIED)}
+        if dead:
+            return (
+                f"training lost worker {' and '.join(map(str, sorted(dead)))} once more than "
+                "--max-failures allows (killed, out of memory, or its machine gone); --resume goes on "
+                "from the last checkpoint"
+            )
+    if told:
+        return told[0].line
+    first = next(iter(str(causes[0]).splitlines()), "")
+    return f"training stopped: {type(causes[0]).__name__}: {first}"
 
 
 def _failure(line: str, *, final: bool) -> WorkerFailure:
     return WorkerFailure(" ".join(line.split()), traceback.format_exc(), final)
-
-
-def _worker_failure(error: TrainingFailedError) -> WorkerFailure | None:
-    if isinstance(error, ControllerError):
-        causes: list[Exception] = [error.controller_failure]
-    elif isinstance(error, WorkerGroupError):
-        causes = list(error.worker_failures.values())
-    else:
-        causes = []
-    return next((cause for cause in causes if isinstance(cause, WorkerFailure)), None)
-
-
-def _one_line_of(error: TrainingFailedError) -> str:
-    """For failures that no worker could tell: it died, or never came up."""
-    if isinstance(error, WorkerGroupError):
-        ranks = " and ".join(map(str, sorted(error.worker_failures)))
-        return (
-            f"training lost worker {ranks} once more than --max-failures allows (killed, out of memory, "
-            "or its machine gone); --resume goes on from the last checkpoint"
-        )
-    cause = error.controller_failure if isinstance(error, ControllerError) else error
-    first = next(iter(str(cause).splitlines()), "")
-    return f"training stopped: {type(cause).__name__}: {first}"

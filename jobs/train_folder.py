@@ -17,7 +17,11 @@ def prepare_folder(options: TrainOptions) -> str:
     if options.resume and config_file.exists():
         before = yaml.safe_load(config_file.read_text(encoding="utf-8"))
         now = plain(options)
-        changed = [key for key in ("model", "batches", "seed") if before.get(key) != now[key]]
+        changed = [
+            key
+            for key in ("model", "colorization", "batches", "seed")
+            if before.get(key) != now[key]
+        ]
         if changed:
             raise UserError(
                 f"{config_file}: the run to resume has another {changed[0]} "

@@ -1,6 +1,5 @@
 """Options of `huetrack train`, and whether a dataset can be trained on with them."""
 
-from collections import Counter
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
@@ -9,10 +8,10 @@ from jobs.tracking_uri import TrackingUriOption
 from jobs.train_probe import ProbeConfig, check_probe
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
-from model.fit import FitConfig
+from model.fitter import FitConfig
+from model.objectives.colorization import ColorizationConfig
 from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.codebook import load_codebook
-from pipelines.manifest import load_manifest
 from pipelines.run_folder import CODEBOOK_FILE
 
 
@@ -54,6 +53,7 @@ class TrainOptions:
     register: str = "huetrack"
     """Name in MLflow's model registry that the trained tracker gets a new version of; "" for none."""
     model: ColorizerConfig = field(default_factory=ColorizerConfig)
+    colorization: ColorizationConfig = field(default_factory=ColorizationConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
@@ -64,8 +64,8 @@ class TrainOptions:
         return self.workers if self.min_workers is None else self.min_workers
 
 
-def check_options(options: TrainOptions, dataset: ClipDataset) -> Counter[str]:
-    """Clips by split. Raises `UserError` for what cannot work, before anything is started."""
+def check_options(options: TrainOptions, dataset: ClipDataset) -> None:
+    """Raises `UserError` for what cannot work, before anything is started."""
     if options.workers < 1:
         raise UserError("--workers must be at least 1")
     if not 1 <= options.least_workers <= options.workers:
@@ -74,14 +74,11 @@ def check_options(options: TrainOptions, dataset: ClipDataset) -> Counter[str]:
         raise UserError("--max-failures must be at least 0")
     dataset.reduction(options.batches)
     check_probe(options.probe)
-    split_of = {v.video_id: v.split for v in load_manifest(options.dataset / "manifest.parquet")}
-    clips: Counter[str] = Counter(train=0, val=0)
-    clips.update(split_of[video_id] for video_id in dataset.video_ids())
     if options.batches.batch_size < options.workers:
         raise UserError("batches.batch_size must be at least one clip a worker")
-    if clips["train"] < options.batches.batch_size:
+    if len(dataset.train) < options.batches.batch_size:
         raise UserError(
-            f"{options.dataset}: {clips['train']} training clips are fewer than one batch of "
+            f"{options.dataset}: {len(dataset.train)} training clips are fewer than one batch of "
             f"{options.batches.batch_size} (set --batches.batch-size)"
         )
     codebook = load_codebook(options.dataset / CODEBOOK_FILE)
@@ -90,4 +87,3 @@ def check_options(options: TrainOptions, dataset: ClipDataset) -> Counter[str]:
             f"{options.dataset}: its shards were made with codebook "
             f"{dataset.codebook_fingerprint}, codebook.json is {codebook.fingerprint}"
         )
-    return clips

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -29,10 +30,9 @@ from model.propagation.encoders import ColorizerEncoder
 from model.propagation.engine import Propagator
 from model.propagation.protocols import get_protocol
 from pipelines.archive import plan
-from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import global_numbers
-from pipelines.held_out import held_out_clips
+from pipelines.held_out import HeldOutClip
 from pipelines.run_folder import CODEBOOK_FILE, History, read_history
 from pipelines.sequence_probe import probe_sequences
 from pipelines.storage import Location, files_in, write_bytes, write_json
@@ -74,10 +74,9 @@ class ProbeConfig:
 class ProbeSpec:
     """Everything that a look needs to know."""
 
-    dataset: Location
+    clips: Sequence[HeldOutClip]
     run: Location
     model: ColorizerConfig
-    batches: BatchConfig
     probe: ProbeConfig
     tracked: TrackedRun
 
@@ -139,11 +138,9 @@ class _Look:
         self._tracker = Tracker(spec.tracked)
 
     def at_clips(self) -> None:
-        dataset, spec = ClipDataset.open(self._spec.dataset), self._spec
-        centroids_K2 = load_codebook(spec.run / CODEBOOK_FILE).centroids_K2
-        clips = held_out_clips(dataset, spec.batches, spec.probe.clips)
-        if clips:
-            views = [view_clip(clip, self._colorizer, centroids_K2) for clip in clips]
+        centroids_K2 = load_codebook(self._spec.run / CODEBOOK_FILE).centroids_K2
+        views = [view_clip(clip, self._colorizer, centroids_K2) for clip in self._spec.clips]
+        if views:
             self._publish("clips", clip_sheet(views, f"step {self._step:,}"))
 
     def at_sequences(self, folder: Location) -> None:

@@ -25,6 +25,7 @@ class HistoryFollower:
         self._thread.join()
 
     def _follow(self) -> None:
+        furthest = 0
         while not self._stop.wait(1.0):
             records = read_history(self._run)
             trained = [r for r in records if r["kind"] == "train"]
@@ -36,4 +37,8 @@ class HistoryFollower:
             if validated:
                 remark += f", held-out accuracy {validated[-1]['accuracy']:.3f}"
                 remark += f" (copying {validated[-1]['copy_accuracy']:.3f})"
-            self._display("train", int(newest["step"]), self._steps, remark)
+            step = int(newest["step"])
+            furthest = max(furthest, step)
+            if step < furthest:
+                remark += f", started again and repeating steps up to {furthest}"
+            self._display("train", step, self._steps, remark)

@@ -11,9 +11,6 @@ from jobs.cluster import available_cpus
 from jobs.train_options import TrainOptions
 from model.errors import UserError
 
-_READING = {"CPU": 1.0}
-"""What reading the data needs beside the workers: with less, both would wait for each other."""
-
 
 def worker_resources(options: TrainOptions) -> dict[str, float]:
     """What one worker takes of the cluster. Call it inside `connected_ray`."""
@@ -39,7 +36,7 @@ def wait_for_resources(options: TrainOptions, worker: dict[str, float]) -> None:
         here = {"CPU": float(available_cpus()), "GPU": ray.cluster_resources().get("GPU", 0.0)}
         if any(count * least > here[name] for name, count in worker.items()):
             raise _missing(options, worker, f"this machine has {_counted(here, worker)}")
-    group = placement_group([*[worker] * least, _READING])
+    group = placement_group([worker] * least)
     try:
         if group.wait(options.resources_timeout_s):
             return
@@ -50,7 +47,7 @@ def wait_for_resources(options: TrainOptions, worker: dict[str, float]) -> None:
         options,
         worker,
         f"after {options.resources_timeout_s:.0f} s the cluster has {_counted(there, worker)}, of "
-        f"which {_counted(free, worker)} are free (reading the data takes one CPU more)",
+        f"which {_counted(free, worker)} are free",
     )
 
 

@@ -17,7 +17,8 @@ from jobs.train_probe import ProbeSpec, probing, record_probes
 from jobs.train_progress import HistoryFollower
 from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_worker import WorkerSpec, train_worker
-from pipelines.clip_rows import ClipDataset, clip_rows
+from pipelines.clip_rows import ClipDataset
+from pipelines.held_out import held_out_clips
 from pipelines.storage import arrow_paths
 
 _STARTS = 30
@@ -32,9 +33,10 @@ def run_training(
     wait_for_resources(options, worker)
     run = options.run.resolve()
     spec = WorkerSpec(
-        dataset=options.dataset.resolve(),
+        dataset=dataset,
         run=run,
         model=options.model,
+        colorization=options.colorization,
         fit=options.fit,
         batches=options.batches,
         seed=options.seed,
@@ -42,17 +44,14 @@ def run_training(
         probe=options.probe,
         fallback=tidy(run),
     )
-    probed = ProbeSpec(spec.dataset, run, options.model, options.batches, options.probe, tracked)
+    shown = options.probe.clips if options.probe.every else 0
+    clips = held_out_clips(dataset, options.batches, shown) if shown else []
+    probe = ProbeSpec(clips, run, options.model, options.probe, tracked)
     (folder,), filesystem = arrow_paths([run.parent])
     fixed = options.least_workers == options.workers
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"spec": spec},
-        datasets={
-            "train": clip_rows(dataset, "train", options.batches, options.seed),
-            "val": clip_rows(dataset, "val", options.batches),
-        },
-        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
         scaling_config=ScalingConfig(
             num_workers=options.workers if fixed else (options.least_workers, options.workers),
             use_gpu="GPU" in worker,
@@ -68,7 +67,7 @@ def run_training(
             checkpoint_config=keep_best_and_last(),
             callbacks=[NoRetryOfFinalFailures()],  # type: ignore[list-item]  # typed as Train V1's
         ),
-        validation_config=probing(probed),  # type: ignore[call-arg]  # typed as Train V1's
+        validation_config=probing(probe),  # type: ignore[call-arg]  # typed as Train V1's
     )
     with ProgressDisplay() as display, HistoryFollower(run, options.fit.steps, display):
         try:

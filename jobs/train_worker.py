@@ -1,8 +1,8 @@
-"""What each Ray Train worker runs: the training loop, fed by Ray Data, reporting to the outside."""
+"""What each Ray Train worker runs: the training loop, fed with its share of the clips, reporting."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 import ray.train
@@ -13,13 +13,15 @@ import torch.distributed as dist
 from jobs.cluster import available_cpus
 from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
-from jobs.train_checkpoint import report_checkpoint, take_up
+from jobs.train_checkpoint import NOT_VALIDATED, report_checkpoint, take_up
 from jobs.train_failures import explained_failures
 from jobs.train_probe import ProbeConfig
 from model.colorizer import Colorizer, ColorizerConfig
-from model.fit import FitConfig, Fitter, TrainRecord, ValidationRecord, fit
-from model.objectives.colorization import ClipBatch, Colorization
-from pipelines.batches import batches_of
+from model.fit import TrainRecord, ValidationRecord, fit
+from model.fitter import FitConfig, Fitter
+from model.objectives.colorization import ClipBatch, Colorization, ColorizationConfig
+from model.one_hot import PackedClipBatch
+from pipelines.batches import training_batches, validation_batches
 from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.run_folder import History
 from pipelines.storage import Location
@@ -29,9 +31,10 @@ from pipelines.storage import Location
 class WorkerSpec:
     """Everything a worker needs to know."""
 
-    dataset: Location
+    dataset: ClipDataset
     run: Location
     model: ColorizerConfig
+    colorization: ColorizationConfig
     fit: FitConfig
     batches: BatchConfig
     seed: int
@@ -45,28 +48,37 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     """Entry point on every worker; `loop_config["spec"]` is a `WorkerSpec`. Raises `WorkerFailure`."""
     spec: WorkerSpec = loop_config["spec"]
     context = ray.train.get_context()
-    batch_size = max(1, spec.batches.batch_size // context.get_world_size())
+    batch_size = spec.batches.batch_size // context.get_world_size()
     batch = f"{batch_size} clips of {spec.batches.resolution_px} px a worker"
     with explained_failures(spec.run, context.get_world_rank(), batch):
-        _train(spec, batch_size)
+        _train(spec)
 
 
-def _train(spec: WorkerSpec, batch_size: int) -> None:
+def _train(spec: WorkerSpec) -> None:
+    context = ray.train.get_context()
+    cores = max(1, available_cpus() // context.get_local_world_size())
     if not torch.cuda.is_available():
-        neighbours = ray.train.get_context().get_local_world_size()
-        torch.set_num_threads(max(1, available_cpus() // neighbours))
+        torch.set_num_threads(cores)
     torch.manual_seed(spec.seed)
     device = ray.train.torch.get_device()
-    objective = Colorization(Colorizer(spec.model)).to(device)
-    module = ray.train.torch.prepare_model(objective)
-    fitter = Fitter(objective, spec.fit, device, module)
+    objective = Colorization(Colorizer(spec.model), spec.colorization)
+    fitter = Fitter(objective, spec.fit, device, wrap=ray.train.torch.prepare_model)
     take_up(fitter, spec.fallback)
-    shard = ray.train.get_dataset_shard("train")
-    dataset = ClipDataset.open(spec.dataset)
+    # A checkpoint at the very end of an epoch was written before it was counted.
+    fitter.epoch = fitter.step // spec.batches.batches_per_epoch
+    packed = training_batches(
+        spec.dataset,
+        spec.batches,
+        seed=spec.seed,
+        first=fitter.step,
+        rank=context.get_world_rank(),
+        workers=context.get_world_size(),
+        threads=cores,
+    )
+    batches = (batch.to(device) for batch in packed)
 
     def epoch(index: int) -> Iterable[ClipBatch]:
-        seed = spec.seed * 1_000_003 + index
-        return batches_of(shard, dataset, spec.batches, batch_size=batch_size, shuffle_seed=seed)
+        return islice(batches, (index + 1) * spec.batches.batches_per_epoch - fitter.step)
 
     with worker_system_metrics(spec.tracked):
         fit(fitter, epoch, WorkerReporter(spec, fitter))
@@ -86,7 +98,7 @@ class WorkerReporter:
         self._workers = context.get_world_size()
         self._tracker = Tracker(spec.tracked)
         self._validated: ValidationRecord | None = None
-        self._validation: list[ClipBatch] | None = None
+        self._validation: list[PackedClipBatch] | None = None
         self._saved_step = fitter.step
         self._leaving: set[str] = set()
         # A resumed run repeats the steps after its checkpoint, and what was logged of them.
@@ -122,7 +134,8 @@ class WorkerReporter:
         return bool(new)
 
     def validate(self, fitter: Fitter) -> None:
-        sums, clips = fitter.evaluate(self._validation_batches())
+        batches = (batch.to(fitter.device) for batch in self._validation_batches())
+        sums, clips = fitter.evaluate(batches)
         total = torch.tensor([*sums.tolist(), float(clips)], device=fitter.device)
         if dist.is_initialized():
             dist.all_reduce(total)
@@ -134,19 +147,14 @@ class WorkerReporter:
         )
         self._write("validation", self._validated)
 
-    def _validation_batches(self) -> list[ClipBatch]:
-        """This rank's share of the held-out clips; they are few and stay in memory."""
+    def _validation_batches(self) -> list[PackedClipBatch]:
+        """This rank's share of the held-out clips; they are few and stay in memory, packed."""
         if self._validation is None:
-            config = self._spec.batches
-            batches = batches_of(
-                ray.train.get_dataset_shard("val"),
-                ClipDataset.open(self._spec.dataset),
-                config,
-                batch_size=max(1, config.batch_size // self._workers),
-                shuffle_seed=None,
+            spec = self._spec
+            batches = validation_batches(
+                spec.dataset, spec.batches, rank=self._rank, workers=self._workers
             )
-            mine = [b for i, b in enumerate(batches) if i % self._workers == self._rank]
-            self._validation = mine
+            self._validation = list(batches)
         return self._validation
 
     def checkpoint(self, fitter: Fitter) -> None:
@@ -161,5 +169,5 @@ class WorkerReporter:
         if self._history is not None:
             self._history.flush()
         validated = self._validated
-        loss = validated.loss if validated is not None and validated.step == step else math.inf
+        loss = validated.loss if validated is not None and validated.step == step else NOT_VALIDATED
         report_checkpoint(self._fitter, loss, writes=self._rank == 0, wait=wait, probe=probe)

@@ -1,51 +1,16 @@
-"""The training loop over any iterable of batches. It knows nothing of Ray, files or trackers.
+"""The training loop over any iterable of batches. It knows nothing of Ray, files or trackers."""
 
-Vondrick et al. 2018: Adam, 400,000 iterations of 32 clips, learning rate 1e-3 for the first 60,000
-and 1e-4 after that. The defaults are those; `steps` scales the schedule.
-"""
-
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.errors import UserError
-from model.objectives.colorization import ClipBatch, ObjectiveResult
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """Optimisation."""
-
-    steps: int = 400_000
-    """Optimiser steps in all."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate at the start."""
-    lr_drop_at: float = 0.15
-    """Share of the steps after which the learning rate drops (paper: 60 k of 400 k)."""
-    lr_drop_factor: float = 0.1
-    """Factor of that drop."""
-    clip_grad_norm: float = 10.0
-    """Gradients longer than this are shortened to it."""
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    """bf16 autocast; auto takes it where the hardware multiplies bf16 natively."""
-    log_every: int = 20
-    """Steps between two log records."""
-    validate_every: int = 500
-    """Steps between two validations on held-out videos."""
-    checkpoint_every: int = 500
-    """Steps between two checkpoints."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0.0 <= self.lr_drop_at <= 1.0:
-            raise UserError(f"lr_drop_at must lie in 0..1, not {self.lr_drop_at}")
+from model.fitter import Fitter, learning_rate_at
+from model.objectives.colorization import ClipBatch
 
 
 @dataclass(frozen=True)
@@ -75,115 +40,12 @@ class ValidationRecord:
     clips: int
 
 
-class Diverged(ArithmeticError):
-    """The loss is not a number any more; `batch` is what it was computed from."""
-
-    def __init__(self, loss: float, step: int, batch: ClipBatch) -> None:
-        super().__init__(f"loss is {loss} at step {step}")
-        self.step = step
-        self.batch = batch
-
-
 class Reporter(Protocol):
     """What the loop tells the outside."""
 
     def on_train(self, record: TrainRecord) -> None: ...
-    def validate(self, fitter: "Fitter") -> None: ...
-    def checkpoint(self, fitter: "Fitter") -> None: ...
-
-
-def learning_rate_at(step: int, config: FitConfig) -> float:
-    """Learning rate of 0-based optimiser step `step`."""
-    dropped = step >= config.lr_drop_at * config.steps
-    return config.learning_rate * (config.lr_drop_factor if dropped else 1.0)
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    cpu: Any = torch.cpu
-    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
-
-
-class Fitter:
-    """Objective, optimiser and counters: all that a checkpoint must hold.
-
-    `module` is what the forward pass goes through (the objective itself, or its DDP wrapper).
-    """
-
-    def __init__(
-        self,
-        objective: nn.Module,
-        config: FitConfig,
-        device: torch.device,
-        module: nn.Module | None = None,
-    ) -> None:
-        self.objective = objective
-        self.module = objective if module is None else module
-        self.config = config
-        self.device = device
-        self.optimizer = torch.optim.Adam(
-            objective.parameters(), lr=config.learning_rate, fused=device.type == "cuda"
-        )
-        self.step = 0
-        self.epoch = 0
-        wanted = config.precision == "bf16" or (config.precision == "auto" and bf16_pays(device))
-        self.autocast_dtype = torch.bfloat16 if wanted else None
-
-    def _forward(self, batch: ClipBatch) -> ObjectiveResult:
-        enabled = self.autocast_dtype is not None
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            result: ObjectiveResult = self.module(batch.to(self.device))
-        return result
-
-    def train_step(self, batch: ClipBatch) -> ObjectiveResult:
-        """One optimiser step. Raises `Diverged` when the loss is not finite."""
-        self.module.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.config)
-        self.optimizer.zero_grad(set_to_none=True)
-        result = self._forward(batch)
-        if not math.isfinite(loss := result.loss.item()):
-            raise Diverged(loss, self.step, batch)
-        result.loss.backward()
-        nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad_norm)
-        self.optimizer.step()
-        self.step += 1
-        return result
-
-    @torch.no_grad()
-    def evaluate(self, batches: Iterable[ClipBatch]) -> tuple[Tensor, int]:
-        """Sums of (loss, accuracy, copy accuracy) over clips, [3], and the number of clips.
-
-        Sums, so that several workers can add theirs before dividing.
-        """
-        self.objective.eval()
-        sums = torch.zeros(3, device=self.device)
-        clips = 0
-        for batch in batches:
-            enabled = self.autocast_dtype is not None
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-                result = self.objective(batch.to(self.device))
-            size = batch.grey_BTHW.shape[0]
-            sums += size * torch.stack((result.loss, result.accuracy, result.copy_accuracy))
-            clips += size
-        return sums, clips
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and strings only: `torch.load(weights_only=True)` reads it."""
-        return {
-            "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "epoch": self.epoch,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = int(state["step"])
-        self.epoch = int(state["epoch"])
+    def validate(self, fitter: Fitter) -> None: ...
+    def checkpoint(self, fitter: Fitter) -> None: ...
 
 
 @dataclass

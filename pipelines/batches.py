@@ -1,69 +1,118 @@
-"""Rows of decoded clips -> training batches.
+"""Shards -> training batches, decoded on threads while the network computes.
 
-Shapes: B clips, T frames, K clusters, H, W pixels, h, w cells.
+This part of a training does without Ray Data. Decoding a clip takes less than a millisecond of a core,
+and handing it from task to object store to consumer takes that again; an epoch of Ray Data takes
+seconds to start and has no position from which to go on (`benchmarks/loader.py` measures both).
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
-import ray
-import torch
 
-from model.objectives.colorization import ClipBatch
+from model.one_hot import PackedClipBatch
+from pipelines.clip_order import Block, ClipOrder
+from pipelines.clip_reader import ClipReader, RowGroup
 from pipelines.clip_rows import BatchConfig, ClipDataset
-from pipelines.shards import ClipFormat, unpack_targets
+
+_READING_THREADS = 8  # they wait for storage more than they compute
+_AUGMENT = 2  # beside the other uses of the seed, in clip_order
+
+T = TypeVar("T")
 
 
-class Collate:
-    """Rows -> `ClipBatch`: targets unpacked, and brought to the cell grid of the resolution.
-
-    Where frames were reduced, a cell covers several stored ones: the commonest code among them wins,
-    the lowest on a tie.
-    """
-
-    def __init__(self, clip_format: ClipFormat, factor: int) -> None:
-        self._format = clip_format
-        self._factor = factor
-
-    def __call__(self, batch: dict[str, np.ndarray]) -> ClipBatch:
-        one_hot = torch.from_numpy(unpack_targets(batch["target"], self._format))
-        grey = torch.from_numpy(np.array(batch["grey"]))  # Ray's arrays are read-only
-        return ClipBatch(grey, reduce_one_hot(one_hot, self._factor))
-
-
-def reduce_one_hot(one_hot_BTKhw: torch.Tensor, factor: int) -> torch.Tensor:
-    """Majority vote over factor x factor cells: uint8 one-hot [B, T, K, h / factor, w / factor]."""
-    if factor == 1:
-        return one_hot_BTKhw
-    *leading, clusters, height, width = one_hot_BTKhw.shape
-    blocks = one_hot_BTKhw.reshape(
-        *leading, clusters, height // factor, factor, width // factor, factor
-    )
-    votes = blocks.sum(dim=(-3, -1), dtype=torch.int16)
-    winner = votes.argmax(dim=-3, keepdim=True)
-    return torch.zeros_like(votes, dtype=torch.uint8).scatter_(-3, winner, 1)
-
-
-def batches_of(
-    iterator: ray.data.DataIterator,
+def training_batches(
     dataset: ClipDataset,
     config: BatchConfig,
     *,
-    batch_size: int,
-    shuffle_seed: int | None,
-) -> Iterator[ClipBatch]:
-    """Batches of a Ray Data iterator on the CPU; shuffled within a buffer when a seed is given.
+    seed: int,
+    first: int = 0,
+    rank: int = 0,
+    workers: int = 1,
+    threads: int = 1,
+) -> Iterator[PackedClipBatch]:
+    """This worker's batches without end, from batch number `first` of the training on.
 
-    Shuffled batches are all full; the others may end with a smaller one.
+    They depend on the dataset, `config`, `seed`, `rank` and `workers` alone. In memory are three
+    blocks of `shuffle_buffer` stored clips and `threads` + 1 decoded batches at most. Raises
+    `UserError` naming a damaged shard, and `OSError`, while iterating.
     """
-    shuffled = shuffle_seed is not None
-    batches: Iterable[dict[str, np.ndarray]] = iterator.iter_batches(
-        batch_size=batch_size,
-        batch_format="numpy",
-        prefetch_batches=2,
-        drop_last=shuffled,
-        local_shuffle_buffer_size=max(config.shuffle_buffer, batch_size) if shuffled else None,
-        local_shuffle_seed=shuffle_seed,
-    )
-    collate = Collate(dataset.format, dataset.reduction(config))
-    return (collate(batch) for batch in batches)
+    order = ClipOrder(dataset.train, config, seed, rank, workers)
+    reader = ClipReader(dataset, dataset.train, config)
+
+    def decode(block: Block, groups: list[RowGroup]) -> PackedClipBatch:
+        random = np.random.default_rng((seed, _AUGMENT, block.position))
+        return reader.batch(groups, block.clip_N, config.augment, random)
+
+    return _decoded(order.blocks(first), order.batch_clips, reader, decode, threads)
+
+
+def validation_batches(
+    dataset: ClipDataset,
+    config: BatchConfig,
+    *,
+    rank: int = 0,
+    workers: int = 1,
+    threads: int = 1,
+) -> Iterator[PackedClipBatch]:
+    """This worker's share of the first `validation_clips` held-out clips, unchanged and in order.
+
+    The last batch may be smaller. Raises as `training_batches` does.
+    """
+    clip_N = np.arange(rank, min(config.validation_clips, len(dataset.val)), workers)
+    block = Block(0, dataset.val.group_of(clip_N), clip_N)
+    reader = ClipReader(dataset, dataset.val, config)
+
+    def decode(block: Block, groups: list[RowGroup]) -> PackedClipBatch:
+        return reader.batch(groups, block.clip_N)
+
+    return _decoded([block], max(config.batch_size // workers, 1), reader, decode, threads)
+
+
+def _decoded(
+    blocks: Iterable[Block],
+    size: int,
+    reader: ClipReader,
+    decode: Callable[[Block, list[RowGroup]], PackedClipBatch],
+    threads: int,
+) -> Iterator[PackedClipBatch]:
+    """Batches of `size` clips: row groups are read a block ahead, each batch is one thread's work."""
+    reading = ThreadPoolExecutor(_READING_THREADS, "read-clips")
+    decoding = ThreadPoolExecutor(threads, "decode-clips")
+
+    def task(batch: Block, groups: dict[int, Future[RowGroup]]) -> PackedClipBatch:
+        return decode(batch, [groups[group].result() for group in batch.group_N])
+
+    def read() -> Iterator[tuple[Block, dict[int, Future[RowGroup]]]]:
+        groups: dict[int, Future[RowGroup]] = {}
+        for block in blocks:
+            groups = {
+                group: groups.get(group) or reading.submit(reader.row_group, group)
+                for group in np.unique(block.group_N).tolist()
+            }
+            yield block, groups
+
+    waiting: deque[Future[PackedClipBatch]] = deque()
+    try:
+        for block, groups in _one_ahead(read()):
+            for start in range(0, len(block), size):
+                waiting.append(decoding.submit(task, block.part(start, size), groups))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for pool in (decoding, reading):
+            pool.shutdown(cancel_futures=True)
+
+
+def _one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items; each is asked for before the one in front of it is handed on."""
+    source = iter(items)
+    for current in source:
+        for following in source:
+            yield current
+            current = following
+        yield current

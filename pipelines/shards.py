@@ -6,7 +6,7 @@ alone. It is written under a temporary name, renamed, and only then gets its mar
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -230,6 +230,19 @@ def committed_shards(dataset: AnyLocation) -> dict[AnyLocation, Marker]:
     if not committed:
         raise UserError(f"{dataset}: holds no finished shard (run `huetrack preprocess`)")
     return committed
+
+
+def broken_shards(
+    dataset: AnyLocation, committed: Mapping[AnyLocation, Marker]
+) -> list[AnyLocation]:
+    """Shards that have a marker and yet are not committed: missing, or not what it describes."""
+    clips = dataset / "clips"
+    marked = [
+        clips / f"{marker.stem}.parquet"
+        for name, marker in files_in(clips).items()
+        if name.startswith("shard-") and marker.suffix == ".json"
+    ]
+    return [shard for shard in marked if shard not in committed]
 
 
 def unpack_targets(packed: Sequence[bytes] | np.ndarray, clip_format: ClipFormat) -> np.ndarray:

@@ -169,7 +169,8 @@ def start_training(place, run, *more):
         [
             *(sys.executable, "-m", "jobs.cli", "train", str(place / "dataset"), "--run", str(run)),
             *(*SMALL, "--fit.steps", "60", "--fit.log-every", "1", "--fit.validate-every", "30"),
-            *("--fit.checkpoint-every", "5", *more),
+            # Five steps an epoch: what resumes, resumes between two epochs.
+            *("--fit.checkpoint-every", "5", "--batches.clips-per-epoch", "20", *more),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -8,7 +8,7 @@ import pytest
 from jobs.train import train
 from jobs.train_options import TrainOptions
 from model.colorizer import ColorizerConfig
-from model.fit import FitConfig
+from model.fitter import FitConfig
 from pipelines.clip_rows import BatchConfig
 from pipelines.codebook import CodebookConfig
 from pipelines.corpus import CorpusConfig

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from safetensors.torch import load_file
 
 from jobs.train_failures import (
@@ -15,8 +16,10 @@ from jobs.train_failures import (
     explained_failures,
 )
 from model.errors import UserError
-from model.fit import Diverged
+from model.fitter import Diverged
 from model.objectives.colorization import ClipBatch
+
+DEAD = WorkerHealthCheckFailedError("rank 1", RuntimeError("the actor died"))
 
 
 def raised(error: Exception, run: Path) -> WorkerFailure:
@@ -37,7 +40,7 @@ def raised(error: Exception, run: Path) -> WorkerFailure:
         (UserError("shard-00001.parquet: damaged"), "shard-00001.parquet: damaged", True),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
-            "out of GPU memory with 8 clips of 256 px a worker: lower --batches.batch-size or",
+            "out of GPU memory with 8 clips of 256 px a worker: raise --fit.accumulate, or lower",
             True,
         ),
         (RuntimeError("gloo: connection\nclosed"), "RuntimeError: gloo: connection closed", False),
@@ -93,9 +96,19 @@ def test_only_what_may_pass_is_tried_again() -> None:
             "Traceback: it",
         ),
         (
-            WorkerGroupError("the actor died", {1: RuntimeError("unavailable")}),
+            WorkerGroupError("ranks", {0: WorkerFailure("gloo: reset", "trace", False), 1: DEAD}),
             "training lost worker 1 once more than --max-failures allows",
             "the actor died",
+        ),
+        (
+            WorkerGroupError("ranks", {0: DEAD, 1: WorkerFailure("loss is nan", "trace", True)}),
+            "loss is nan",
+            "trace",
+        ),
+        (
+            WorkerGroupError("ranks", {0: OSError("upload\nbroke off")}),
+            "training stopped: OSError: upload",
+            "broke off",
         ),
         (
             ControllerError(ValueError("no storage\nand more")),

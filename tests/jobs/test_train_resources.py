@@ -1,18 +1,14 @@
 """More workers than there is room for: an error that names what is missing, in time."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 
-from jobs.train import train
 from jobs.train_options import TrainOptions
 from jobs.train_resources import wait_for_resources, worker_resources
 from model.errors import UserError
-from pipelines.clip_rows import BatchConfig
-from tests.jobs.conftest import Training
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 CPU, GPU = {"CPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}
@@ -22,12 +18,10 @@ def options(**changes: object) -> TrainOptions:
     return TrainOptions(Path("dataset"), run=Path("run"), **changes)
 
 
-def test_a_machine_of_its_own_has_only_its_cores(training: Training, tmp_path: Path) -> None:
-    tiny = replace(training(tmp_path).batches, batch_size=32)
+def test_a_machine_of_its_own_has_only_its_cores() -> None:
     cores = len(os.sched_getaffinity(0))
-    cause = f"--workers 32 needs 32 CPUs; this machine has {cores} CPU"
-    with pytest.raises(UserError, match=cause):
-        train(training(tmp_path / "run", workers=32, batches=tiny))
+    with pytest.raises(UserError, match=f"needs 9999 CPUs; this machine has {cores} CPU"):
+        wait_for_resources(options(workers=9999), CPU)
 
 
 def test_gpus_that_are_not_there() -> None:
@@ -43,7 +37,7 @@ def test_a_cluster_is_waited_for_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, int], named: str
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "a cluster")  # of which this Ray is one node
-    asked = options(resources_timeout_s=0.5, batches=BatchConfig(batch_size=90), **changes)
+    asked = options(resources_timeout_s=0.5, **changes)
     with pytest.raises(UserError) as told:
         wait_for_resources(asked, CPU)
     there = f"{ray.cluster_resources()['CPU']:g} CPUs"

@@ -1,119 +1,165 @@
-import cv2
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from model.errors import UserError
-from pipelines.batches import Collate, batches_of, reduce_one_hot
-from pipelines.clip_rows import BatchConfig, ClipDataset, clip_rows
-from pipelines.manifest import Video, save_manifest
-from pipelines.shards import (
-    Clip,
-    ClipFormat,
-    Marker,
-    ShardWriter,
-    clip_schema,
-    shard_name,
-    write_marker,
-)
-from pipelines.targets import pack_one_hot
+from pipelines.augment import AugmentConfig
+from pipelines.batches import training_batches, validation_batches
+from pipelines.clip_rows import BatchConfig, ClipDataset
+from pipelines.shards import Clip, ShardWriter, clip_schema, shard_name
+from tests.clip_datasets import FORMAT, codes_of, commit, jpeg, write_dataset
 
-FORMAT = ClipFormat(frames=4, size_px=64, clusters=16)
+CPU = torch.device("cpu")
+GOOD = jpeg(np.zeros((64, 64), np.uint8))
 
 
-def grey_jpeg(value):
-    return cv2.imencode(".jpg", np.full((64, 64, 3), value, np.uint8))[1].tobytes()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
-@pytest.fixture
-def dataset(tmp_path):
-    """Three videos of six clips; frame brightness tells the video (and so does the code)."""
-    videos = [("a", "train"), ("b", "val"), ("c", "train")]
-    save_manifest(
-        [Video(name, f"/{name}.mp4", 1, "", None, split) for name, split in videos],
-        tmp_path / "manifest.parquet",
+def numbers(batch):
+    """Which clips are in a batch, told by their codes."""
+    known = {codes_of(number).tobytes(): number for number in range(18)}
+    codes = batch.to(CPU).target_BTKhw.argmax(dim=2)[:, 0].to(torch.uint8).numpy()
+    return [known[code.tobytes()] for code in codes]
+
+
+def shown_codes(grey_BTHW):
+    """The codes that the frames show in the middle of each cell."""
+    batch, frames, height, width = grey_BTHW.shape
+    cells = grey_BTHW.reshape(batch, frames, height // 8, 8, width // 8, 8)[:, :, :, 3:5, :, 3:5]
+    brighter = 12 * torch.arange(frames)[:, None, None]
+    return ((cells.float().mean(dim=(3, 5)) - brighter) / 12).round().long()
+
+
+def test_validation_takes_the_held_out_clips_in_order(folder):
+    dataset = ClipDataset.open(folder)
+    config = BatchConfig(batch_size=4, resolution_px=64)
+    batches = list(validation_batches(dataset, config))
+    assert [numbers(batch) for batch in batches] == [[6, 7, 8, 9], [10, 11]]
+    few = BatchConfig(batch_size=4, resolution_px=64, validation_clips=3)
+    assert [numbers(batch) for batch in validation_batches(dataset, few)] == [[6, 7, 8]]
+    shares = [validation_batches(dataset, config, rank=rank, workers=4) for rank in range(4)]
+    assert [[n for b in share for n in numbers(b)] for share in shares] == [
+        [6, 10],
+        [7, 11],
+        [8],
+        [9],
+    ]
+
+
+@pytest.mark.parametrize("resolution", [64, 32])
+def test_training_batches_hold_frames_with_their_own_targets(folder, resolution):
+    dataset = ClipDataset.open(folder)
+    config = BatchConfig(batch_size=5, resolution_px=resolution, clips_per_epoch=60)
+    seen = []
+    for packed in islice(training_batches(dataset, config, seed=3, threads=2), 12):
+        batch = packed.to(CPU)
+        assert batch.grey_BTHW.shape == (5, 4, resolution, resolution)
+        assert batch.target_BTKhw.shape == (5, 4, 16, resolution // 8, resolution // 8)
+        torch.testing.assert_close(shown_codes(batch.grey_BTHW), batch.target_BTKhw.argmax(dim=2))
+        if resolution == 64:
+            seen += numbers(packed)
+    if resolution == 64:
+        assert sorted(seen) == sorted([*range(6), *range(12, 18)] * 5)
+        assert seen[:12] != sorted(seen[:12])
+
+
+def test_augmented_clips_keep_frames_and_targets_together(folder):
+    dataset = ClipDataset.open(folder)
+    config = BatchConfig(batch_size=12, resolution_px=64, augment=AugmentConfig(flip=0.5, crop=0.5))
+    plain = BatchConfig(batch_size=12, resolution_px=64)
+    changed = 0
+    for packed, same in zip(
+        islice(training_batches(dataset, config, seed=3), 4),
+        training_batches(dataset, plain, seed=3),
+        strict=False,
+    ):
+        batch = packed.to(CPU)
+        codes = batch.target_BTKhw.argmax(dim=2)
+        # All but cells whose centre lies where two cells of the stored frame are mixed.
+        assert (shown_codes(batch.grey_BTHW) == codes).float().mean() > 0.8
+        assert torch.equal(codes[:, 0], codes[:, 3])
+        changed += int((codes != same.to(CPU).target_BTKhw.argmax(dim=2)).any())
+    assert changed == 4
+
+
+def test_same_seed_same_batches_whatever_the_threads_and_wherever_it_starts(folder):
+    dataset = ClipDataset.open(folder)
+    config = BatchConfig(
+        batch_size=4,
+        resolution_px=32,
+        shuffle_buffer=8,
+        clips_per_epoch=20,
+        augment=AugmentConfig(flip=0.5, crop=0.6, brightness=0.1, contrast=0.1),
     )
-    (tmp_path / "clips").mkdir()
-    for index, (name, _) in enumerate(videos):
-        shard = tmp_path / "clips" / shard_name(index)
-        writer = ShardWriter(shard, clip_schema(FORMAT, "book"))
-        for k in range(6):
-            codes = np.full((4, 8, 8), index, np.uint8)
-            target = pack_one_hot(codes, 16)
-            jpegs = [grey_jpeg(60 * index + k)] * 4
-            writer.add(Clip(f"{name}/{k}", name, [0.0, 0.17, 0.34, 0.5], jpegs, target))
-        writer.close()
-        size = shard.stat().st_size
-        write_marker(Marker(shard.name, 6, size, 24, 1, 0.1, {}, [], "f", 0), shard)
-    return ClipDataset.open(tmp_path)
+
+    def batches(count, **how):
+        return list(islice(training_batches(dataset, config, seed=5, **how), count))
+
+    alone = batches(12)
+    again = batches(12, threads=3)
+    resumed = batches(5, first=7, threads=2)
+    for ours, theirs in [*zip(alone, again, strict=True), *zip(alone[7:], resumed, strict=True)]:
+        assert torch.equal(ours.grey_BTHW, theirs.grey_BTHW)
+        ours, theirs = ours.to(CPU), theirs.to(CPU)
+        assert torch.equal(ours.target_BTKhw, theirs.target_BTKhw)
+    other = islice(training_batches(dataset, config, seed=6), 12)
+    assert any(not torch.equal(a.grey_BTHW, b.grey_BTHW) for a, b in zip(alone, other, strict=True))
 
 
-def brightness(batches):
-    return [int(v) for b in batches for v in b.grey_BTHW[:, 0].float().mean(dim=(1, 2)).round()]
+def test_workers_share_an_epoch(folder):
+    dataset = ClipDataset.open(folder)
+    config = BatchConfig(batch_size=4, resolution_px=64, clips_per_epoch=12)
+    seen = [
+        number
+        for rank in range(2)
+        for batch in islice(training_batches(dataset, config, seed=0, rank=rank, workers=2), 3)
+        for number in numbers(batch)
+    ]
+    assert sorted(seen) == [*range(6), *range(12, 18)]
 
 
-def test_splits_are_by_video_and_rows_keep_frames_and_targets_together(dataset, ray_session):
-    config = BatchConfig(batch_size=4, resolution_px=32)
-    rows = clip_rows(dataset, "val", config)
-    batches = list(batches_of(rows.iterator(), dataset, config, batch_size=4, shuffle_seed=None))
-    assert [len(b.grey_BTHW) for b in batches] == [4, 2]
-    assert brightness(batches) == [60, 61, 62, 63, 64, 65]
-    assert batches[0].grey_BTHW.shape == (4, 4, 32, 32)
-    assert batches[0].target_BTKhw.shape == (4, 4, 16, 4, 4)
-    assert batches[0].target_BTKhw.argmax(dim=2).eq(1).all()
+def change_clip(folder, frames):
+    """Give the first clip of shard 2 other frames."""
+    shard = folder / "clips" / shard_name(2)
+    writer = ShardWriter(shard, clip_schema(FORMAT, "book"))
+    for k in range(6):
+        shown = [GOOD] * 4 if k else frames
+        writer.add(Clip(f"c/{k}", "c", [0.0], shown, bytes(FORMAT.target_bytes)))
+    writer.close()
+    commit(shard, 6)
 
 
-def test_training_batches_are_full_shuffled_and_of_training_videos_only(dataset, ray_session):
-    config = BatchConfig(batch_size=5, resolution_px=64, shuffle_buffer=64)
-    rows = clip_rows(dataset, "train", config)
-    batches = []
-    for batch in batches_of(rows.iterator(), dataset, config, batch_size=5, shuffle_seed=3):
-        codes = batch.target_BTKhw.argmax(dim=2)[:, 0, 0, 0]
-        assert torch.equal(codes == 2, batch.grey_BTHW[:, 0, 0, 0] >= 100)
-        batches.append(batch)
-        if len(batches) == 40:
-            break
-    seen = brightness(batches)
-    assert {len(b.grey_BTHW) for b in batches} == {5}
-    assert set(seen) <= {*range(6), *range(120, 126)}
-    assert len(set(seen)) == 12
-    assert seen[:12] != sorted(seen[:12])
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ([GOOD, GOOD, b"no picture", GOOD], r"frame 2 of clip 'c/0' is not a JPEG"),
+        ([GOOD, b"", GOOD, GOOD], r"frame 1 of clip 'c/0' is not a JPEG"),
+        ([GOOD, GOOD, GOOD, jpeg(np.zeros((32, 32), np.uint8))], r"frame 3 of clip 'c/0'"),
+        ([GOOD] * 3, "other than 4 frames"),
+    ],
+)
+def test_a_damaged_clip_is_named_with_its_shard(tmp_path, frames, message):
+    change_clip(write_dataset(tmp_path), frames)
+    dataset = ClipDataset.open(tmp_path)
+    config = BatchConfig(batch_size=4, resolution_px=64)
+    with pytest.raises(UserError, match=rf"shard-00002.parquet: .*{message}.*huetrack validate"):
+        list(islice(training_batches(dataset, config, seed=0), 4))
 
 
-@pytest.mark.parametrize("resolution", [48, 24, 128, 4])
-def test_resolutions_that_do_not_divide_are_refused(dataset, resolution):
-    with pytest.raises(UserError, match="resolution_px"):
-        dataset.reduction(BatchConfig(resolution_px=resolution))
-
-
-def test_a_folder_without_finished_shards_is_named(tmp_path):
-    with pytest.raises(UserError, match="no finished shard"):
-        ClipDataset.open(tmp_path)
-    with pytest.raises(UserError, match="no such dataset"):
-        ClipDataset.open(tmp_path / "gone")
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), factor=st.sampled_from([2, 4]))
-def test_reduction_takes_the_commonest_code_of_each_block(seed, factor):
-    codes = np.random.default_rng(seed).integers(0, 5, (1, 2, 8, 8))
-    one_hot = torch.nn.functional.one_hot(torch.from_numpy(codes), 5).movedim(-1, 2).to(torch.uint8)
-    reduced = reduce_one_hot(one_hot, factor)
-    assert reduced.sum(dim=2).eq(1).all()
-    for t in range(2):
-        for y in range(8 // factor):
-            for x in range(8 // factor):
-                block = codes[0, t, y * factor : (y + 1) * factor, x * factor : (x + 1) * factor]
-                counts = np.bincount(block.ravel(), minlength=5)
-                assert reduced[0, t, :, y, x].argmax().item() == counts.argmax()
-
-
-def test_collate_copies_what_ray_hands_out_read_only():
-    grey = np.zeros((1, 4, 64, 64), np.uint8)
-    grey.flags.writeable = False
-    packed = np.frombuffer(pack_one_hot(np.zeros((4, 8, 8), np.uint8), 16), np.uint8)[None]
-    batch = Collate(FORMAT, 1)({"grey": grey, "target": packed})
-    batch.grey_BTHW[0] = 7
-    assert grey.max() == 0
+def test_a_shard_that_vanishes_or_is_overwritten_while_training_is_named(tmp_path):
+    dataset = ClipDataset.open(write_dataset(tmp_path))
+    shard = tmp_path / "clips" / shard_name(0)
+    config = BatchConfig(batch_size=4, resolution_px=64)
+    content = shard.read_bytes()
+    for damage in (b"", content[:4000] + bytes(4000) + content[8000:]):
+        shard.write_bytes(damage)
+        with pytest.raises(UserError, match=r"shard-00000.parquet: cannot be read"):
+            list(islice(training_batches(dataset, config, seed=0), 4))
+    shard.unlink()
+    with pytest.raises(UserError, match=r"shard-00000.parquet: cannot be read"):
+        list(islice(training_batches(dataset, config, seed=0), 4))

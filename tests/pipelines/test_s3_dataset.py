@@ -1,13 +1,16 @@
 """Datasets on S3: made, resumed, validated and read as on a local disk."""
 
 import tarfile
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from model.errors import UserError
-from pipelines.clip_rows import BatchConfig, ClipDataset, clip_rows
+from pipelines.batches import training_batches
+from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.corpus import CorpusConfig, build_corpus
 from pipelines.dataset_folder import PreprocessConfig
 from pipelines.preprocess import preprocess
@@ -156,14 +159,25 @@ def test_clips_are_read_for_training_from_s3(
     bucket: S3Path, small_dataset: Path, s3_proxy: FaultyProxy
 ) -> None:
     upload_folder(small_dataset, bucket / "set")
-    config = BatchConfig(resolution_px=64)
+    config = BatchConfig(batch_size=4, resolution_px=64)
     local, remote = ClipDataset.open(small_dataset), ClipDataset.open(bucket / "set")
-    assert (remote.clips, remote.format) == (local.clips, local.format)
-    assert sorted(remote.video_ids()) == sorted(local.video_ids())
-    ours = clip_rows(remote, "val", config).take_all()
-    theirs = clip_rows(local, "val", config).take_all()
-    assert len(ours) == len(theirs) > 0
-    assert all((a["grey"] == b["grey"]).all() for a, b in zip(ours, theirs, strict=True))
+    assert remote.format == local.format
+    assert (len(remote.train), len(remote.val)) == (len(local.train), len(local.val))
+    ours, theirs = (
+        list(islice(training_batches(dataset, config, seed=0), 6)) for dataset in (remote, local)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a.grey_BTHW, b.grey_BTHW)
+        assert torch.equal(a.packed_target, b.packed_target)
+    s3_proxy.faults = [Fault("slow_down", "GET", ".parquet", times=99)]
+    with pytest.raises(OSError, match="AWS Error"):  # storage may recover: no damaged shard
+        next(training_batches(remote, config, seed=0))
+    s3_proxy.forget()
+    remove_files([bucket / "set" / "clips" / "shard-00001.parquet"])
+    with pytest.raises(UserError, match=r"s3://.*/shard-00001.parquet: cannot be read"):
+        list(islice(training_batches(remote, config, seed=0), 6))
+    with pytest.raises(UserError, match=r"s3://.*/shard-00001.parquet: is missing"):
+        ClipDataset.open(bucket / "set")
     with pytest.raises(UserError, match=r"s3://.*/nothing: no such dataset"):
         ClipDataset.open(bucket / "nothing")
 
