@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -64,6 +64,11 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         if self.every < 0 or self.clips < 0 or self.threads < 1:
             raise UserError("probe.every and probe.clips must be at least 0, probe.threads 1")
+
+    def resolved(self) -> "ProbeConfig":
+        """The same for a process in another folder: with an absolute path."""
+        folder = self.sequences
+        return self if folder is None else replace(self, sequences=folder.resolve())
 
     def is_due(self, before: int, step: int) -> bool:
         """Whether the checkpoint of `step` is looked at, the one before being that of step `before`."""

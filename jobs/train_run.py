@@ -46,7 +46,7 @@ def run_training(
     )
     shown = options.probe.clips if options.probe.every else 0
     clips = held_out_clips(dataset, options.batches, shown) if shown else []
-    probe = ProbeSpec(clips, run, options.model, options.probe, tracked)
+    probe = ProbeSpec(clips, run, options.model, options.probe.resolved(), tracked)
     (folder,), filesystem = arrow_paths([run.parent])
     fixed = options.least_workers == options.workers
     trainer = TorchTrainer(
