@@ -10,7 +10,8 @@ import logging
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -29,10 +30,9 @@ from model.propagation.encoders import ColorizerEncoder
 from model.propagation.engine import Propagator
 from model.propagation.protocols import get_protocol
 from pipelines.archive import plan
-from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import global_numbers
-from pipelines.held_out import held_out_clips
+from pipelines.held_out import HeldOutClip
 from pipelines.run_folder import CODEBOOK_FILE, History, read_history
 from pipelines.sequence_probe import probe_sequences
 from pipelines.storage import Location, files_in, write_bytes, write_json
@@ -65,6 +65,11 @@ class ProbeConfig:
         if self.every < 0 or self.clips < 0 or self.threads < 1:
             raise UserError("probe.every and probe.clips must be at least 0, probe.threads 1")
 
+    def resolved(self) -> "ProbeConfig":
+        """The same for a process in another folder: with an absolute path."""
+        folder = self.sequences
+        return self if folder is None else replace(self, sequences=folder.resolve())
+
     def is_due(self, before: int, step: int) -> bool:
         """Whether the checkpoint of `step` is looked at, the one before being that of step `before`."""
         return self.every > 0 and step // self.every > before // self.every
@@ -74,10 +79,9 @@ class ProbeConfig:
 class ProbeSpec:
     """Everything that a look needs to know."""
 
-    dataset: Location
+    clips: Sequence[HeldOutClip]
     run: Location
     model: ColorizerConfig
-    batches: BatchConfig
     probe: ProbeConfig
     tracked: TrackedRun
 
@@ -139,11 +143,9 @@ class _Look:
         self._tracker = Tracker(spec.tracked)
 
     def at_clips(self) -> None:
-        dataset, spec = ClipDataset.open(self._spec.dataset), self._spec
-        centroids_K2 = load_codebook(spec.run / CODEBOOK_FILE).centroids_K2
-        clips = held_out_clips(dataset, spec.batches, spec.probe.clips)
-        if clips:
-            views = [view_clip(clip, self._colorizer, centroids_K2) for clip in clips]
+        centroids_K2 = load_codebook(self._spec.run / CODEBOOK_FILE).centroids_K2
+        views = [view_clip(clip, self._colorizer, centroids_K2) for clip in self._spec.clips]
+        if views:
             self._publish("clips", clip_sheet(views, f"step {self._step:,}"))
 
     def at_sequences(self, folder: Location) -> None:

@@ -18,6 +18,7 @@ from jobs.train_progress import HistoryFollower
 from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_worker import WorkerSpec, train_worker
 from pipelines.clip_rows import ClipDataset
+from pipelines.held_out import held_out_clips
 from pipelines.storage import arrow_paths
 
 _STARTS = 30
@@ -43,7 +44,9 @@ def run_training(
         probe=options.probe,
         fallback=tidy(run),
     )
-    probed = ProbeSpec(dataset.folder, run, options.model, options.batches, options.probe, tracked)
+    shown = options.probe.clips if options.probe.every else 0
+    clips = held_out_clips(dataset, options.batches, shown) if shown else []
+    probe = ProbeSpec(clips, run, options.model, options.probe.resolved(), tracked)
     (folder,), filesystem = arrow_paths([run.parent])
     fixed = options.least_workers == options.workers
     trainer = TorchTrainer(
@@ -64,7 +67,7 @@ def run_training(
             checkpoint_config=keep_best_and_last(),
             callbacks=[NoRetryOfFinalFailures()],  # type: ignore[list-item]  # typed as Train V1's
         ),
-        validation_config=probing(probed),  # type: ignore[call-arg]  # typed as Train V1's
+        validation_config=probing(probe),  # type: ignore[call-arg]  # typed as Train V1's
     )
     with ProgressDisplay() as display, HistoryFollower(run, options.fit.steps, display):
         try:

@@ -5,16 +5,16 @@ Shape suffixes: T frames of a clip (references first, the target last), H, W pix
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.errors import UserError
 from pipelines.clip_rows import BatchConfig, ClipDataset
-from pipelines.manifest import load_manifest
-from pipelines.shards import ClipFormat, unpack_targets
-from pipelines.storage import Location, parquet_source
+from pipelines.shards import unpack_targets
+from pipelines.storage import parquet_source
 
 CANDIDATES = 64
 """Held-out videos from which the clips are chosen, at most."""
@@ -34,8 +34,10 @@ class HeldOutClip:
 @dataclass(frozen=True)
 class _Candidate:
     video_id: str
-    shard: Location
+    group: int
+    """Index of its row group among those of `ClipDataset.val`."""
     row: int
+    """In the row group."""
     change: float
     """Share of the cells whose code differs between the last reference and the target."""
 
@@ -44,58 +46,47 @@ def held_out_clips(dataset: ClipDataset, config: BatchConfig, count: int) -> lis
     """Clips of `count` held-out videos, or fewer, the same ones at every call.
 
     Of the first `CANDIDATES` held-out videos those are taken in whose first clip most colours move, cuts
-    excepted: in most clips nearly everything stands still, and copying in place is a good answer.
+    excepted: in most clips nearly everything stands still, and copying in place is a good answer. A clip
+    with a damaged frame is left out.
     """
-    side = (config.resolution_px, config.resolution_px)
-    moving = [c for c in _candidates(dataset) if c.change <= MOST_CHANGE]
-    chosen = sorted(moving, key=lambda c: (-c.change, c.video_id))[:count]
-    clips = []
-    for candidate in chosen:
-        with pq.ParquetFile(parquet_source(candidate.shard)) as file:
-            jpegs = _row(file, candidate.row)
-        frames = [_small_rgb(jpeg, side) for jpeg in jpegs]
-        clips.append(HeldOutClip(candidate.video_id, np.stack(frames)))
+    moving = [c for c in islice(_candidates(dataset), CANDIDATES) if c.change <= MOST_CHANGE]
+    clips: list[HeldOutClip] = []
+    for candidate in sorted(moving, key=lambda c: (-c.change, c.video_id)):
+        if len(clips) == count:
+            break
+        jpegs = _columns(dataset, candidate.group, ["frames"])["frames"][candidate.row].as_py()
+        frames = [frame for jpeg in jpegs for frame in _small_rgb(jpeg, config.resolution_px)]
+        if len(frames) == len(jpegs):
+            clips.append(HeldOutClip(candidate.video_id, np.stack(frames)))
     return clips
 
 
-def _small_rgb(jpeg: bytes, side: tuple[int, int]) -> np.ndarray:
+def _candidates(dataset: ClipDataset) -> Iterator[_Candidate]:
+    """The first clip of each held-out video."""
+    seen: set[str] = set()
+    first_clip = 0
+    for group, clips in enumerate(dataset.val.clips_G.tolist()):
+        table = _columns(dataset, group, ["video_id", "target"])
+        for row in dataset.val.row_C[first_clip : first_clip + clips].tolist():
+            video_id, packed = (table[name][row].as_py() for name in ("video_id", "target"))
+            if video_id not in seen:
+                seen.add(video_id)
+                codes_Thw = unpack_targets([packed], dataset.format)[0].argmax(axis=1)
+                change = float((codes_Thw[-2] != codes_Thw[-1]).mean())
+                yield _Candidate(video_id, group, row, change)
+        first_clip += clips
+
+
+def _columns(dataset: ClipDataset, group: int, names: list[str]) -> pa.Table:
+    """Columns of a row group that holds clips of held-out videos."""
+    shard = dataset.shards[int(dataset.val.shard_G[group])]
+    with pq.ParquetFile(parquet_source(shard)) as file:
+        return file.read_row_group(int(dataset.val.group_G[group]), columns=names)
+
+
+def _small_rgb(jpeg: bytes, side_px: int) -> Iterator[np.ndarray]:
+    """The frame, or nothing if it is damaged."""
     frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise UserError("a stored frame is not a readable JPEG (see `huetrack validate`)")
-    small = cv2.resize(frame, side, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
-
-
-def _candidates(dataset: ClipDataset) -> list[_Candidate]:
-    manifest = load_manifest(dataset.folder / "manifest.parquet")
-    unseen = {video.video_id for video in manifest if video.split == "val"}
-    found: list[_Candidate] = []
-    for shard in dataset.shards:
-        if len(found) >= CANDIDATES or not unseen:
-            break
-        found += _of_shard(shard, unseen, dataset.format)
-    return found[:CANDIDATES]
-
-
-def _of_shard(shard: Location, unseen: set[str], clip_format: ClipFormat) -> Iterator[_Candidate]:
-    """The first clip of each video that is in `unseen`, which is then taken out of it."""
-    columns = ["video_id", "target"]
-    table = pq.read_table(parquet_source(shard), columns=columns)
-    for row, video_id in enumerate(table["video_id"].to_pylist()):
-        if video_id in unseen:
-            unseen.remove(video_id)
-            codes_Thw = unpack_targets([table["target"][row].as_py()], clip_format)[0].argmax(1)
-            yield _Candidate(video_id, shard, row, float((codes_Thw[-2] != codes_Thw[-1]).mean()))
-
-
-def _row(file: pq.ParquetFile, row: int) -> list[bytes]:
-    """The frames of one row; only its row group is read."""
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if row < rows:
-            jpegs: list[bytes] = file.read_row_group(group, columns=["frames"])["frames"][
-                row
-            ].as_py()
-            return jpegs
-        row -= rows
-    raise IndexError(row)
+    if frame is not None:
+        small = cv2.resize(frame, (side_px, side_px), interpolation=cv2.INTER_AREA)
+        yield cv2.cvtColor(small, cv2.COLOR_BGR2RGB)

@@ -69,14 +69,8 @@ def test_a_look_that_fails_is_a_warning(
     training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = training(tmp_path / "run")
-    spec = ProbeSpec(
-        options.dataset,
-        options.run,
-        options.model,
-        options.batches,
-        ProbeConfig(),
-        TrackedRun(options.tracking_uri, ""),
-    )
+    tracked = TrackedRun(options.tracking_uri, "")
+    spec = ProbeSpec([], options.run, options.model, ProbeConfig(), tracked)
     (tmp_path / "empty").mkdir()
     checkpoint = ray.train.Checkpoint.from_directory(tmp_path / "empty")
     with caplog.at_level(logging.WARNING, logger="huetrack.probe"):
