@@ -1,8 +1,8 @@
 """Fixtures shared by all tests."""
 
 import os
+import re
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +22,10 @@ from tests.s3_faults import FaultyProxy
 
 S3_ACCESS_KEY, S3_SECRET_KEY = "test-access-key", "test-secret-key"
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Otherwise Ray writes a token into the home folder when it finds none there, and two processes that
+# start their first Ray at once write two.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 MakeVideo = Callable[..., Path]
 """(path, frames=24, fps_hz=12, seed=0, size_hw=(48, 64)) -> path."""
@@ -63,26 +67,19 @@ def s3_proxy() -> Iterator[FaultyProxy]:
 @pytest.fixture(scope="session")
 def s3_server(s3_proxy: FaultyProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An S3 server (moto) in its own process behind the proxy."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("s3") / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
             stdout=output,
             stderr=output,
         )
     try:
         deadline_s = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline_s, log.read_text()
-                time.sleep(0.1)
-        s3_proxy.server_port = port
+        while not (listens := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())):
+            assert server.poll() is None and time.monotonic() < deadline_s, log.read_text()
+            time.sleep(0.1)
+        s3_proxy.server_port = int(listens[1])
         yield
     finally:
         server.kill()

@@ -13,6 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import cli
 from tests.conftest import REPOSITORY, MakeVideo
 
 COMMAND = [sys.executable, "-m", "jobs.cli", "preprocess"]
@@ -36,10 +37,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory, make_video: MakeVideo) -> P
 
 
 @pytest.fixture(scope="module")
-def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def undisturbed(
+    ray_session: None, videos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     """Shards of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    subprocess.run([*COMMAND, *arguments(videos, out)], cwd=REPOSITORY, check=True)
+    assert cli.run(["preprocess", *arguments(videos, out)]) == 0
     return shards(out)
 
 

@@ -1,23 +1,24 @@
-"""The commands one after the other, as a user types them, on small real H.264 files."""
+"""The commands one after the other, as a user types them, on small real H.264 files.
 
-import contextlib
+Each of them runs in a process of its own once. Where only its result matters it runs in this process,
+which has imported everything and is connected to Ray.
+"""
+
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from mlflow import MlflowClient
 
+from jobs import cli
 from pipelines.labels.davis import read_mask, write_mask
 from pipelines.scene_layout import SceneConfig
 from pipelines.synthetic import write_annotated, write_corpus
@@ -41,6 +42,11 @@ def huetrack(*arguments, expect=0, **environment):
     )
     assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout if expect == 0 else done.stderr
+
+
+def here(*arguments, expect=0):
+    """Run a command line in this process."""
+    assert cli.run([*map(str, arguments)]) == expect
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +107,13 @@ def test_mlflow_has_one_run_with_everything(place):
     assert (version.run_id, version.status) == (run.info.run_id, "READY")
 
 
-@pytest.mark.parametrize("protocol", ["vidcolor", "crw"])
-def test_masks_are_propagated_scored_and_reported(place, tmp_path, protocol):
+@pytest.mark.parametrize(("protocol", "call"), [("vidcolor", here), ("crw", huetrack)])
+def test_masks_are_propagated_scored_and_reported(place, tmp_path, ray_session, protocol, call):
     held_out = place / "held-out"
-    outs = {}
-    for name, model in [("identity", "identity"), ("joined", f"{place / 'run'}+lab")]:
-        outs[name] = tmp_path / name
-        huetrack(
-            "propagate", held_out / "videos", "--labels", held_out, "--model", model,
-            "--protocol", protocol, "--out", outs[name],
-        )  # fmt: skip
+    outs = {name: tmp_path / name for name in ("identity", "joined")}
+    common = ("propagate", held_out / "videos", "--labels", held_out, "--protocol", protocol)
+    here(*common, "--model", "identity", "--out", outs["identity"], "--workers", 1)
+    call(*common, "--model", f"{place / 'run'}+lab", "--out", outs["joined"])
     for video in ("scene-00000", "scene-00001"):
         truth = sorted((held_out / "masks" / video).glob("*.png"))
         written = sorted((outs["joined"] / "masks" / video).glob("*.png"))
@@ -120,10 +123,10 @@ def test_masks_are_propagated_scored_and_reported(place, tmp_path, protocol):
         assert all(set(np.unique(read_mask(p))) <= ids for p in written)
         assert (outs["joined"] / "overlays" / f"{video}.mp4").stat().st_size > 1000
     scores = tmp_path / "scores.json"
-    huetrack("evaluate", "masks", "--truth", held_out, "--pred", outs["joined"], "--json", scores)
+    call("evaluate", "masks", "--truth", held_out, "--pred", outs["joined"], "--json", scores)
     numbers = json.loads(scores.read_text())
     assert 0.2 < numbers["global"]["J&F-Mean"] <= 1
-    huetrack(
+    call(
         "report", outs["joined"], "--truth", held_out, "--run", place / "run",
         "--compare", outs["identity"], "--pictures", 1,
     )  # fmt: skip
@@ -132,25 +135,25 @@ def test_masks_are_propagated_scored_and_reported(place, tmp_path, protocol):
     assert f"{numbers['global']['J&F-Mean']:.3f}" in page
 
 
-def test_a_rerun_of_a_propagation_labels_only_what_is_missing(place, tmp_path):
+def test_a_rerun_of_a_propagation_labels_only_what_is_missing(place, tmp_path, ray_session, capsys):
     held_out = place / "held-out"
     command = (
         "propagate", held_out / "videos", "--labels", held_out, "--model", "lab",
-        "--out", tmp_path / "out",
+        "--out", tmp_path / "out", "--workers", 1,
     )  # fmt: skip
-    huetrack(*command)
+    here(*command)
     masks = tmp_path / "out" / "masks"
     before = {p: p.read_bytes() for p in masks.rglob("*.png")}
     kept = (masks / "scene-00000" / "00003.png").stat().st_mtime_ns
     for file in (masks / "scene-00001").iterdir():
         file.unlink()
     (masks / "scene-00001").rmdir()
-    huetrack(*command)
+    here(*command)
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["videos_made"] == 1
     assert {p: p.read_bytes() for p in masks.rglob("*.png")} == before
     assert (masks / "scene-00000" / "00003.png").stat().st_mtime_ns == kept
-    message = huetrack(*command, "--protocol", "vidcolor", expect=2)
-    assert "made with another protocol" in message
+    here(*command, "--protocol", "vidcolor", expect=2)
+    assert "made with another protocol" in capsys.readouterr().err
 
 
 def test_a_mask_of_another_size_is_named(place, tmp_path):
@@ -164,82 +167,10 @@ def test_a_mask_of_another_size_is_named(place, tmp_path):
     assert "00000.png: 128x88 px, its frame in" in message
 
 
-def start_training(place, run, *more):
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jobs.cli", "train", str(place / "dataset"), "--run", str(run)),
-            *(*SMALL, "--fit.steps", "60", "--fit.log-every", "1", "--fit.validate-every", "30"),
-            # Five steps an epoch: what resumes, resumes between two epochs.
-            *("--fit.checkpoint-every", "5", "--batches.clips-per-epoch", "20", *more),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def history_of(run: Path):
     path = run / "history.jsonl"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
-
-
-def wait_for(condition, seconds=200):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.2)
-
-
-def test_a_killed_training_resumes_and_repeats_no_record(place, tmp_path):
-    run = tmp_path / "run"
-    training = start_training(place, run)
-    wait_for(lambda: len(history_of(run)) >= 12 or training.poll() is not None)
-    assert training.poll() is None, training.stderr.read()[-3000:]
-    os.killpg(training.pid, signal.SIGKILL)
-    training.wait()
-    assert not (run / "model.safetensors").exists()
-    before = [r["step"] for r in history_of(run) if r["kind"] == "train"]
-    assert before[-1] < 60
-    again = start_training(place, run, "--resume")
-    _, errors = again.communicate(timeout=280)
-    assert again.returncode == 0, errors[-3000:]
-    steps = [r["step"] for r in history_of(run) if r["kind"] == "train"]
-    assert steps == list(range(1, 61))
-    assert (run / "model.safetensors").exists()
-    wider = huetrack(
-        "train", place / "dataset", "--run", run, "--resume", "--model.width", 8,
-        *SMALL[2:], expect=2,
-    )  # fmt: skip
-    assert "has another model" in wider
-    assert len(wider.strip().splitlines()) == 1
-
-
-def worker_processes(training):
-    """The Ray Train workers of one training, and of no other."""
-    found = []
-    for process in psutil.Process(training.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "TrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
-
-
-def test_a_killed_worker_is_replaced_and_no_record_is_lost_or_repeated(place, tmp_path):
-    run = tmp_path / "run"
-    training = start_training(place, run, "--workers", "2")
-    wait_for(lambda: len(history_of(run)) >= 12 or training.poll() is not None)
-    assert training.poll() is None, training.stderr.read()[-3000:]
-    workers = worker_processes(training)
-    assert len(workers) == 2
-    workers[1].kill()
-    _, errors = training.communicate(timeout=280)
-    assert training.returncode == 0, errors[-3000:]
-    assert not workers[0].is_running()  # both start again from the last checkpoint
-    steps = [r["step"] for r in history_of(run) if r["kind"] == "train"]
-    assert steps == list(range(1, 61))
-    assert (run / "model.safetensors").exists()
 
 
 def test_validation_videos_are_not_trained_on(place):
