@@ -37,7 +37,8 @@ def connected_ray(workers: int) -> Iterator[None]:
         yield
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
+        # Commands tell what matters of their workers; the workers' own logs stay in Ray's folder.
+        ray.init(logging_level=logging.WARNING, log_to_driver=False)
     else:
         ray.init(
             address="local",
