@@ -95,7 +95,7 @@ def check_probe(config: ProbeConfig) -> None:
 def probing(spec: ProbeSpec) -> ValidationConfig:
     """What Ray Train calls with the checkpoints that are reported with `validation=True`."""
     return ValidationConfig(
-        fn=partial(_guarded_probe, spec=spec), ray_remote_kwargs={"num_cpus": 0, "max_calls": 1}
+        fn=partial(_guarded_probe, spec=spec), ray_remote_kwargs={"num_cpus": 0}
     )
 
 
