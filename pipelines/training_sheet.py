@@ -50,7 +50,8 @@ def clip_sheet(views: Sequence[ClipView], title: str) -> np.ndarray:
             grey, recoloured, copied = axes[1 + references :]
             _show(first, view.target_HW3, "target, a cell marked")
             first.set_ylabel(_short(view.video_id))
-            _mark(first, view.query_yx, "-")
+            _outline(first, view.query_yx, "white", 2.6)
+            _outline(first, view.query_yx, _MARK, 1.3)
             for index, ax in enumerate(middle):
                 _heat(ax, view, index)
             _show(grey, view.grey_HW3, "what the network sees")
@@ -87,17 +88,12 @@ def _heat(ax: Axes, view: ClipView, reference: int) -> None:
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         interpolation="nearest",
     )
-    _mark(ax, view.query_yx, ":")
+    _outline(ax, view.query_yx, _INK, 0.5)  # the same place as in the target
 
 
-def _mark(ax: Axes, query_yx: tuple[int, int], line: str) -> None:
-    """The outline of a cell."""
-    y, x = (index * STRIDE_PX - 0.5 for index in query_yx)
-    for colour, width in (("white", 2.4), (_MARK, 1.2)):
-        style = "-" if colour == "white" else line
-        ax.add_patch(
-            Rectangle((x, y), STRIDE_PX, STRIDE_PX, fill=False, ec=colour, lw=width, ls=style)
-        )
+def _outline(ax: Axes, cell_yx: tuple[int, int], colour: str, width: float) -> None:
+    y, x = (index * STRIDE_PX - 0.5 for index in cell_yx)
+    ax.add_patch(Rectangle((x, y), STRIDE_PX, STRIDE_PX, fill=False, ec=colour, lw=width))
 
 
 def _grid(rows: int, columns: int, title: str) -> tuple[Figure, Iterable[Sequence[Axes]]]:
