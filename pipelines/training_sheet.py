@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from model.trunk import STRIDE_PX
 from pipelines.training_pictures import ClipView
 
-TILE_INCHES, DPI = 1.5, 110
+CLIP_INCHES, TILE_INCHES, DPI = 1.5, 3.0, 110
 _INK, _QUIET, _MARK = "#1f2328", "#59636e", "#d1006c"
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff00", _MARK])
 _STYLE: dict[Any, Any] = {
@@ -44,7 +44,7 @@ def clip_sheet(views: Sequence[ClipView], title: str) -> np.ndarray:
     recoloured, and with the last reference's colours in place."""
     references = len(views[0].references_RHW3)
     with matplotlib.rc_context(_STYLE):
-        figure, rows = _grid(len(views), 4 + references, title)
+        figure, rows = _grid(len(views), 4 + references, (CLIP_INCHES, CLIP_INCHES), title)
         for view, axes in zip(views, rows, strict=True):
             first, *middle = axes[: 1 + references]
             grey, recoloured, copied = axes[1 + references :]
@@ -63,7 +63,10 @@ def clip_sheet(views: Sequence[ClipView], title: str) -> np.ndarray:
 def tile_sheet(tiles: Sequence[Tile], columns: int, title: str) -> np.ndarray:
     """Pictures of any size, row by row."""
     with matplotlib.rc_context(_STYLE):
-        figure, rows = _grid(-(-len(tiles) // columns), min(columns, len(tiles)), title)
+        columns = min(columns, len(tiles))
+        tallest = max(t.picture_HW3.shape[0] / t.picture_HW3.shape[1] for t in tiles)
+        size = (TILE_INCHES, TILE_INCHES * tallest)
+        figure, rows = _grid(-(-len(tiles) // columns), columns, size, title)
         flat = [ax for row in rows for ax in row]
         for ax, tile in zip(flat, tiles, strict=False):
             _show(ax, tile.picture_HW3, tile.title)
@@ -96,8 +99,12 @@ def _outline(ax: Axes, cell_yx: tuple[int, int], colour: str, width: float) -> N
     ax.add_patch(Rectangle((x, y), STRIDE_PX, STRIDE_PX, fill=False, ec=colour, lw=width))
 
 
-def _grid(rows: int, columns: int, title: str) -> tuple[Figure, Iterable[Sequence[Axes]]]:
-    size = (columns * TILE_INCHES, rows * (TILE_INCHES + 0.2) + 0.35)
+def _grid(
+    rows: int, columns: int, tile: tuple[float, float], title: str
+) -> tuple[Figure, Iterable[Sequence[Axes]]]:
+    """Empty axes for tiles of (width, height) inches, each with a line above it."""
+    width, height = tile
+    size = (columns * width, rows * (height + 0.2) + 0.35)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     figure.suptitle(title, x=0.005, ha="left", fontsize=10, color=_INK)
     axes = figure.subplots(rows, columns, squeeze=False)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import ray.train
+import yaml
 from mlflow import MlflowClient
 
 from jobs.tracking import TrackedRun
@@ -14,7 +15,7 @@ from jobs.train import train
 from jobs.train_probe import ProbeConfig, ProbeSpec, probing
 from model.errors import UserError
 from pipelines.labels.davis import write_mask
-from pipelines.run_folder import read_history
+from pipelines.run_folder import CONFIG_FILE, read_history
 from tests.jobs.conftest import Training
 
 
@@ -52,14 +53,11 @@ def test_a_training_leaves_pictures_and_scores(
     for record in probes:
         assert record["jf_mean"] == pytest.approx((record["j_mean"] + record["f_mean"]) / 2)
         assert record["jf_by_sequence"] == {"square": pytest.approx(record["jf_mean"])}
-    client = MlflowClient(options.tracking_uri)
-    (experiment,) = [e for e in client.search_experiments() if e.name == "huetrack"]
-    (tracked,) = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'run'")[:1]
-    logged = client.get_metric_history(tracked.info.run_id, "probe/jf_mean")
+    client = MlflowClient(options.tracking_uri.secret)
+    run_id = yaml.safe_load((run / CONFIG_FILE).read_text())["mlflow_run_id"]
+    logged = client.get_metric_history(run_id, "probe/jf_mean")
     assert {m.step: m.value for m in logged} == {r["step"]: r["jf_mean"] for r in probes}
-    images = [
-        Path(image.path).name for image in client.list_artifacts(tracked.info.run_id, "images")
-    ]
+    images = [Path(image.path).name for image in client.list_artifacts(run_id, "images")]
     for kind in ("clips", "sequences"):
         for step in (20, 40):
             assert any(i.startswith(f"{kind}%step%{step}%") and i.endswith(".png") for i in images)
