@@ -1,6 +1,7 @@
 """`huetrack preprocess --plan`: the expected hours, bytes and memory, printed and as JSON."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _TIME_UNITS = (("h", 1.0), ("min", 1 / 60), ("s", 1 / 3600))
 
 
 def plan(
-    videos: list[Video],
+    videos: Sequence[Video],
     config: PreprocessConfig,
     *,
     workers: int,

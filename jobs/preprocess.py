@@ -19,7 +19,7 @@ from pipelines.corpus import CorpusConfig, Selection, build_corpus
 from pipelines.dataset_folder import PreprocessConfig
 from pipelines.decode import DecodeConfig
 from pipelines.kinetics import KineticsConfig
-from pipelines.manifest import Video, load_manifest
+from pipelines.manifest import Manifest, load_manifest
 from pipelines.preprocess import preprocess
 from pipelines.progress import Remark
 from pipelines.shard_maker import ShardConfig
@@ -165,7 +165,7 @@ def _is_plan(options: PreprocessOptions) -> bool:
     return True
 
 
-def _videos(options: PreprocessOptions, config: PreprocessConfig) -> list[Video]:
+def _videos(options: PreprocessOptions, config: PreprocessConfig) -> Manifest:
     """The corpus to plan for: that of the sources, or of a manifest that is there already."""
     if not options.sources:
         return load_manifest(options.out / "manifest.parquet")

@@ -67,15 +67,15 @@ def choose_videos(videos: Iterable[Video], config: CodebookConfig, seed: int) ->
 
     Where only the held-out split was asked for, it stands in; so do videos that cannot be read.
     """
-    every = list(videos)
-    readable = [video for video in every if video.refused_kind is None] or every
-    candidates = [video for video in readable if video.split == "train"] or readable
-    chosen = heapq.nsmallest(
-        config.videos,
-        range(len(candidates)),
-        key=lambda i: hashed_share(seed, "codebook", candidates[i].video_id),
-    )
-    return [candidates[i] for i in sorted(chosen)]
+
+    def rank(numbered: tuple[int, Video]) -> tuple[bool, bool, float]:
+        _, video = numbered
+        share = hashed_share(seed, "codebook", video.video_id)
+        return video.refused_kind is not None, video.split != "train", share
+
+    first = heapq.nsmallest(config.videos, enumerate(videos), key=rank)
+    same = [numbered for numbered in first if rank(numbered)[:2] == rank(first[0])[:2]]
+    return [video for _, video in sorted(same, key=lambda numbered: numbered[0])]
 
 
 class ColourSampler:

@@ -5,23 +5,24 @@ list. The annotation lists of Kinetics may be joined to them.
 """
 
 import hashlib
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from model.errors import UserError
-from pipelines.kinetics import KineticsConfig, SourceNote, join_annotations, read_annotations
-from pipelines.listing import Found, list_files, stem
-from pipelines.manifest import Video
+from pipelines.columns import column_of, repeats, rows_of, values_of, with_column
+from pipelines.kinetics import KineticsConfig, SourceNote
+from pipelines.listing import stem
+from pipelines.manifest import MANIFEST_SCHEMA, Manifest, Video
 from pipelines.s3_path import S3Path
+from pipelines.sources import Watch, read_sources
 from pipelines.storage import edge_digest, location
-from pipelines.tar_index import TarIndex, found_members, index_archive
-from pipelines.tar_members import is_archive, split_tar_uri
-from pipelines.video_lists import LIST_SUFFIXES, read_list
+from pipelines.tar_index import TarIndex
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,10 @@ class Earlier:
 class Corpus:
     """All that the sources hold."""
 
-    videos: list[Video]
-    """The manifest: files in their order, then the members of each archive in its order."""
+    videos: Manifest
+    """Files in their order, then the members of each archive in its order."""
     notes: list[SourceNote]
     indices: list[TarIndex]
-
-
-Watch = Callable[[int, int], None]
-"""Called with archives read and archives in all."""
 
 
 def build_corpus(
@@ -91,23 +88,14 @@ def build_corpus(
     for a source that does not exist or holds no video, for a list or an annotation that is damaged,
     and for an id given twice.
     """
-    annotations, notes = read_annotations(kinetics.annotations)
-    files = _once(item for source in sources for item in _list(source))
-    repaired = [] if kinetics.replacements is None else _list(kinetics.replacements)
-    mended = {item.uri for item in repaired}
-    files = [item for item in files if item.uri not in mended]
-    indices = _indices([item for item in (*files, *repaired) if _is_archive(item)], earlier, watch)
-    found = _with_members(files, indices, notes)
-    if kinetics.annotations:
-        repaired = _with_members(repaired, indices, notes)
-        found, account = join_annotations(found, repaired, annotations)
-        notes += account
-    videos = _select(found, config, selection, {video.uri: video for video in earlier.videos})
-    if not videos:
-        raise UserError(f"{', '.join(sources)}: none of the {len(files)} files is to be taken")
+    holdings = read_sources(sources, kinetics, earlier.indices, watch)
+    chosen = _select(holdings.found, config, selection)
+    if chosen.num_rows == 0:
+        raise UserError(f"{', '.join(sources)}: none of the {holdings.files} files is to be taken")
+    videos = Manifest(_with_etags(chosen, Manifest.of(earlier.videos).table))
     if selection.split is None:
         videos = ensure_both_splits(videos, config)
-    return Corpus(videos, notes, list(indices.values()))
+    return Corpus(videos, holdings.notes, holdings.indices)
 
 
 def hashed_share(*parts: object) -> float:
@@ -116,141 +104,107 @@ def hashed_share(*parts: object) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def ensure_both_splits(videos: list[Video], config: CorpusConfig) -> list[Video]:
+def ensure_both_splits(videos: Sequence[Video], config: CorpusConfig) -> Manifest:
     """A small corpus may have no held-out video by chance: then the one with the lowest hash is."""
-    readable = [video for video in videos if video.refused_kind is None]
-    if config.val_share == 0.0 or len(readable) < 2 or any(v.split == "val" for v in readable):
-        return videos
-    chosen = min(readable, key=lambda v: hashed_share(config.seed, "split", v.video_id)).video_id
-    return [replace(v, split="val") if v.video_id == chosen else v for v in videos]
+    table = Manifest.of(videos).table
+    readable = pc.is_null(table["refused_kind"])
+    held_out = pc.any(pc.equal(table["split"].filter(readable), "val")).as_py()
+    if config.val_share == 0.0 or pc.sum(readable).as_py() < 2 or held_out:
+        return Manifest(table)
+    names = values_of(table["video_id"].filter(readable))
+    chosen = min(names, key=lambda name: hashed_share(config.seed, "split", name))
+    split = pc.if_else(pc.equal(table["video_id"], chosen), "val", table["split"])
+    return Manifest(with_column(table, "split", split))
 
 
-def _list(source: str) -> list[Found]:
-    path = location(source)
-    if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
-        return read_list(path)
-    return list_files(source)
-
-
-def _once(found: Iterable[Found]) -> list[Found]:
-    by_uri: dict[str, Found] = {}
-    for item in found:
-        by_uri.setdefault(item.uri, item)
-    return list(by_uri.values())
-
-
-def _is_archive(item: Found) -> bool:
-    return item.refused_kind is None and is_archive(item.uri)
-
-
-def _indices(archives: Sequence[Found], earlier: Earlier, watch: Watch) -> dict[str, TarIndex]:
-    """What each archive holds. Decompression and digests run beside each other in threads."""
-    known = {a.uri: earlier.indices[a.uri] for a in archives if a.uri in earlier.indices}
-    known = {a.uri: known[a.uri] for a in archives if a.uri in known and known[a.uri].fits(a)}
-    unread = [item for item in archives if item.uri not in known]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, index in enumerate(pool.map(index_archive, unread), start=1):
-            known[index.archive] = index
-            watch(done, len(unread))
-    return dict(sorted(known.items()))
-
-
-def _with_members(
-    files: Iterable[Found], indices: Mapping[str, TarIndex], notes: list[SourceNote]
-) -> list[Found]:
-    """Archives replaced by their members; of two members with one name the first counts."""
-    found: list[Found] = []
-    for item in files:
-        if not _is_archive(item):
-            found.append(item)
-            continue
-        members = found_members(indices[item.uri], item)
-        kept = _once(members)
-        found += kept
-        if len(kept) < len(members):
-            counts = Counter(member.uri for member in members if member.refused_kind is None)
-            notes += [SourceNote(uri, uri, "duplicate") for uri, n in counts.items() if n > 1]
-    return found
-
-
-def _unique_names(found: Sequence[Found]) -> list[str]:
-    """The id is the name without its suffix, or with it where two files share the stem."""
-    stems = [stem(item.name) for item in found]
-    counts = Counter(s for s, item in zip(stems, found, strict=True) if item.refused_kind is None)
-    names = [s if counts[s] == 1 else i.name for s, i in zip(stems, found, strict=True)]
-    taken: dict[str, Found] = {}
-    for name, item in zip(names, found, strict=True):
-        if item.refused_kind is None and taken.setdefault(name, item) is not item:
-            raise UserError(f"two videos would have the id {name!r}: {taken[name].uri}, {item.uri}")
-    for row, item in enumerate(found):
-        if item.refused_kind is not None:
-            names[row] = name = next(n for k in count() if (n := item.name + "'" * k) not in taken)
-            taken[name] = item
-    return names
-
-
-def _select(
-    found: Sequence[Found],
-    config: CorpusConfig,
-    selection: Selection,
-    earlier: Mapping[str, Video],
-) -> list[Video]:
+def _select(found: pa.Table, config: CorpusConfig, selection: Selection) -> pa.Table:
     """The manifest's rows in order. What is refused always stays: it has to be accounted for."""
-    rows: list[tuple[float, str, int, str]] = []
-    for position, (name, item) in enumerate(zip(_unique_names(found), found, strict=True)):
-        held_out = hashed_share(config.seed, "split", name) < config.val_share
-        split = item.split or ("val" if held_out else "train")
-        seed = selection.shuffle_seed
-        rank = 0.0 if seed is None else hashed_share(seed, "order", name)
-        if item.refused_kind is not None or selection.split in (None, split):
-            rows.append((rank, name, position, split))
-    rows.sort()
+    refused = np.asarray(pc.is_valid(found["refused_kind"]))
+    names = _unique_names(found, refused)
+    held_out = _shares(config.seed, "split", names) < config.val_share
+    split = pc.coalesce(found["split"], pc.if_else(pa.array(held_out), "val", "train"))
+    table = with_column(found.rename_columns({"name": "video_id"}), "video_id", names)
+    table = with_column(table, "split", split).select(MANIFEST_SCHEMA.names)
+    seed = selection.shuffle_seed
+    rank = np.zeros(len(names)) if seed is None else _shares(seed, "order", names)
+    ranked = pa.table({"rank": rank, "name": names})
+    order = np.asarray(pc.sort_indices(ranked, [("rank", "ascending"), ("name", "ascending")]))
+    if selection.split is not None:
+        order = order[refused[order] | np.asarray(pc.equal(split, selection.split))[order]]
     if selection.limit is not None:
-        readable = [row for row in rows if found[row[2]].refused_kind is None]
-        taken = {row[2] for row in readable[: selection.limit]}
-        rows = [r for r in rows if r[2] in taken or found[r[2]].refused_kind is not None]
-
-    def place(row: tuple[float, str, int, str]) -> tuple[str, int]:
-        """Files first, in the order they have; then archive by archive, as it is read."""
-        inside = split_tar_uri(found[row[2]].uri)
-        return ("", 0) if inside is None else (inside[1], row[2])
-
-    rows.sort(key=place)
-    return [_video(name, found[position], split, earlier) for _, name, position, split in rows]
+        order = order[refused[order] | (np.cumsum(~refused[order]) <= selection.limit)]
+    return table.take(_files_first(table["uri"], order))
 
 
-def _video(name: str, item: Found, split: str, earlier: Mapping[str, Video]) -> Video:
-    before = earlier.get(item.uri)
-    if item.etag or item.refused_kind is not None:
-        etag = item.etag
-    elif (
-        before
-        and before.etag
-        and (before.bytes, before.modified_ns) == (item.bytes, item.modified_ns)
-    ):
-        etag = before.etag
-    else:
-        etag = _etag(item)
-    return Video(
-        name,
-        item.uri,
-        item.bytes,
-        etag,
-        item.label,
-        split,
-        item.modified_ns,
-        item.refused_kind,
-        item.refused_message,
+def _files_first(uris: pa.ChunkedArray, order: np.ndarray) -> np.ndarray:
+    """Rows of files in the order they have; then archive by archive, as each is read."""
+    inside = np.asarray(pc.starts_with(uris, "tar://"))[order]
+    if not inside.any():
+        return order
+    members = np.sort(order[inside])
+    archives = [uri.rpartition("::")[2] for uri in values_of(uris.take(members))]
+    return np.concatenate(
+        [order[~inside], members[np.asarray(pc.sort_indices(pa.array(archives)))]]
     )
 
 
-def _etag(item: Found) -> str:
+def _unique_names(found: pa.Table, refused: np.ndarray) -> pa.ChunkedArray:
+    """The id is the name without its suffix, or with it where two files share the stem."""
+    names = found["name"]
+    stems = column_of(map(stem, values_of(names)), pa.string())
+    readable = stems.filter(~refused)
+    shared = readable.filter(repeats(readable))
+    ids = pc.if_else(pc.is_in(stems, value_set=shared), names, stems)
+    readable = ids.filter(~refused)
+    for name in values_of(readable.filter(repeats(readable))):
+        first, second, *_ = (
+            found["uri"].filter(~refused).filter(pc.equal(readable, name)).to_pylist()
+        )
+        raise UserError(f"two videos would have the id {name!r}: {first}, {second}")
+    return _named_apart(ids, names, refused) if refused.any() else ids
+
+
+def _named_apart(
+    ids: pa.ChunkedArray, names: pa.ChunkedArray, refused: np.ndarray
+) -> pa.ChunkedArray:
+    """What is refused gets its whole name, with primes where that is the id of a video."""
+    wanted = names.filter(refused).to_pylist()
+    near = pc.is_in(pc.utf8_rtrim(ids, "'"), value_set=pa.array([n.rstrip("'") for n in wanted]))
+    taken = set(ids.filter(near).filter(~refused[np.asarray(near)]).to_pylist())
+    for row, name in enumerate(wanted):
+        wanted[row] = free = next(n for k in count() if (n := name + "'" * k) not in taken)
+        taken.add(free)
+    return pc.replace_with_mask(ids.combine_chunks(), refused, pa.array(wanted))
+
+
+def _shares(seed: int, use: str, names: pa.ChunkedArray) -> np.ndarray:
+    """`hashed_share` of every name, float64 [n]."""
+    shares = (hashed_share(seed, use, name) for name in values_of(names))
+    return np.fromiter(shares, np.float64, len(names))
+
+
+def _with_etags(table: pa.Table, earlier: pa.Table) -> pa.Table:
+    """A digest in every row that may be read; taken over where size and time are as in `earlier`."""
+    row = pc.index_in(table["uri"], value_set=earlier["uri"])
+    unchanged = [pc.equal(earlier[c].take(row), table[c]) for c in ("bytes", "modified_ns")]
+    before = pc.if_else(pc.and_(*unchanged), earlier["etag"].take(row), None)
+    known = pa.table(
+        [*table.select(["uri", "bytes", "refused_kind", "etag"]).columns, before], list("abcde")
+    )
+    etags = (
+        listed if listed or refused is not None else before or _etag(uri, size)
+        for uri, size, refused, listed, before in rows_of(known)
+    )
+    return with_column(table, "etag", column_of(etags, pa.string()))
+
+
+def _etag(uri: str, size: int) -> str:
     """Empty for a file that cannot be read or an object that is not there: decoding will report it."""
-    path = location(item.uri)
+    path = location(uri)
     if isinstance(path, S3Path):
         return ""
     try:
         with path.open("rb") as file:
-            return edge_digest(file, item.bytes)
+            return edge_digest(file, size)
     except OSError:
         return ""

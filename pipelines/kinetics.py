@@ -5,15 +5,18 @@ from the annotation and never taken apart, because ids hold `_` and `-` and may 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from model.errors import UserError
-from pipelines.listing import Found, stem
+from pipelines.columns import column_of, repeats, rows_of, table_of, values_of, with_column
+from pipelines.listing import stem
 from pipelines.storage import (
     Location,
     files_in,
@@ -24,7 +27,12 @@ from pipelines.storage import (
 )
 from pipelines.video_lists import read_rows, text_of
 
+State = Literal["missing", "unannotated", "replaced", "duplicate"]
 SOURCES_SCHEMA = pa.schema([("name", pa.string()), ("uri", pa.string()), ("state", pa.string())])
+ANNOTATION_SCHEMA = pa.schema(
+    [("name", pa.string()), ("label", pa.string()), ("split", pa.string()), ("list", pa.string())]
+)
+"""The fields of `Annotation`."""
 # The column names of the releases, and those of the lists that circulate with download tools.
 _COLUMNS = {
     "youtube_id": ("youtube_id", "video-id"),
@@ -56,76 +64,86 @@ class SourceNote:
     name: str
     uri: str
     """Empty for what was not found."""
-    state: Literal["missing", "unannotated", "replaced", "duplicate"]
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """What a list says about a clip."""
 
+    name: str
     label: str | None
     split: str | None
+    list: str
+    """Path of the list."""
 
 
-def read_annotations(sources: Sequence[str]) -> tuple[dict[str, Annotation], list[SourceNote]]:
-    """Annotations by clip name; a clip that is listed again is noted as a duplicate.
+def read_annotations(sources: Sequence[str]) -> tuple[pa.Table, list[SourceNote]]:
+    """A row of `ANNOTATION_SCHEMA` a clip; a clip that is listed again is noted as a duplicate.
 
     Raises `UserError` naming the file and what is wrong with it.
     """
-    annotations: dict[str, Annotation] = {}
-    notes: list[SourceNote] = []
-    for file in (file for source in sources for file in _list_files(location(source))):
-        rows = read_rows(file)
-        columns = {
-            wanted: next((name for name in names if name in rows[0]), None)
-            for wanted, names in _COLUMNS.items()
-        }
-        absent = [name for name, column in columns.items() if column is None and name != "label"]
-        if absent:
-            raise UserError(f"{file}: needs a column named {absent[0]}")
-        for number, row in enumerate(rows, start=2):
-            name = _clip_name(row, columns, file, number)
-            label = text_of(row, columns["label"] or "label")
-            if name in annotations:
-                notes.append(SourceNote(name, str(file.absolute()), "duplicate"))
-            else:
-                annotations[name] = Annotation(label, _split(row))
-    return annotations, notes
+    files = (file for source in sources for file in _list_files(location(source)))
+    table = table_of((row for file in files for row in _annotations(file)), ANNOTATION_SCHEMA)
+    again = repeats(table["name"])
+    twice = table.filter(again).select(["name", "list"])
+    notes = [SourceNote(name, uri, "duplicate") for name, uri in rows_of(twice)]
+    return table.filter(~again), notes
+
+
+def _annotations(file: Location) -> Iterator[Annotation]:
+    columns: dict[str, str | None] = {}
+    for number, row in enumerate(read_rows(file), start=2):
+        if not columns:
+            columns = {
+                wanted: next((name for name in names if name in row), None)
+                for wanted, names in _COLUMNS.items()
+            }
+            absent = [name for name, found in columns.items() if found is None and name != "label"]
+            if absent:
+                raise UserError(f"{file}: needs a column named {absent[0]}")
+        name = _clip_name(row, columns, file, number)
+        label = text_of(row, columns["label"] or "label")
+        yield Annotation(name, label, _split(row), str(file.absolute()))
 
 
 def join_annotations(
-    found: Iterable[Found], replacements: Iterable[Found], annotations: Mapping[str, Annotation]
-) -> tuple[list[Found], list[SourceNote]]:
+    found: pa.Table, replacements: pa.Table, annotations: pa.Table
+) -> tuple[pa.Table, list[SourceNote]]:
     """The annotated clips that are there, each once, and an account of all others.
 
-    A replacement goes before any other file of its name, an earlier source before a later one.
+    The first two tables have the fields of `Found`. A replacement goes before any other file of its
+    name, an earlier source before a later one. What is refused stays, at the end.
     """
-    chosen: dict[str, Found] = {}
-    refused: list[Found] = []
-    notes: list[SourceNote] = []
-    repaired: set[str] = set()
-    for replacing, items in ((True, replacements), (False, found)):
-        for item in items:
-            name = stem(item.name.rpartition("/")[2])
-            annotation = annotations.get(name)
-            if item.refused_kind is not None:
-                refused.append(item)
-            elif annotation is None:
-                notes.append(SourceNote(name, item.uri, "unannotated"))
-            elif name in chosen:
-                takes_its_place = name in repaired and not replacing
-                state: Literal["replaced", "duplicate"] = (
-                    "replaced" if takes_its_place else "duplicate"
-                )
-                notes.append(SourceNote(name, item.uri, state))
-            else:
-                chosen[name] = replace(
-                    item, name=name, label=annotation.label, split=annotation.split
-                )
-                if replacing:
-                    repaired.add(name)
-    notes += [SourceNote(name, "", "missing") for name in annotations if name not in chosen]
-    return [*chosen.values(), *refused], notes
+    both = pa.concat_tables([replacements, found])
+    replacing = np.arange(both.num_rows) < replacements.num_rows
+    refused = np.asarray(pc.is_valid(both["refused_kind"]))
+    names = column_of((stem(n.rpartition("/")[2]) for n in values_of(both["name"])), pa.string())
+    row = pc.index_in(names, value_set=annotations["name"])
+    annotated = np.asarray(pc.is_valid(row))
+    clips = np.flatnonzero(annotated & ~refused)
+    again = repeats(names.take(clips))
+    chosen, later = clips[~again], clips[again]
+    repaired = names.take(chosen[replacing[chosen]])
+    replaced = np.asarray(pc.is_in(names.take(later), value_set=repaired)) & ~replacing[later]
+    left_out: dict[State, np.ndarray] = {
+        "unannotated": np.flatnonzero(~annotated & ~refused),
+        "replaced": later[replaced],
+        "duplicate": later[~replaced],
+    }
+    files = pa.table({"name": names, "uri": both["uri"]})
+    notes = [
+        SourceNote(name, uri, state)
+        for state, rows in left_out.items()
+        for name, uri in rows_of(files.take(rows))
+    ]
+    found_names = pc.is_in(annotations["name"], value_set=names.take(chosen))
+    missing = annotations["name"].filter(pc.invert(found_names))
+    notes += [SourceNote(name, "", "missing") for name in values_of(missing)]
+    kept, said = both.take(chosen), annotations.take(row.take(chosen))
+    for column in ("name", "label", "split"):
+        kept = with_column(kept, column, said[column])
+    return pa.concat_tables([kept, both.filter(refused)]), notes
 
 
 def save_notes(notes: Sequence[SourceNote], path: Location) -> None:

@@ -58,45 +58,51 @@ class Found:
     refused_message: str | None = None
 
 
-def list_files(source: str) -> list[Found]:
+def list_files(source: str) -> Iterator[Found]:
     """Videos and archives of a folder, of an `s3://` prefix, of a glob, or one file.
 
     Raises `UserError` when the source does not exist or holds neither.
     """
     path = location(source)
     if isinstance(path, S3Path):
-        return _list_objects(path)
-    if path.is_dir():
-        found = list(_walk(str(path.absolute()), ""))
-        if not found:
-            raise UserError(f"{source}: the folder holds no video")
-        return found
+        found, nothing = _objects(path), "no video has this address or lies below it"
+    elif path.is_dir():
+        found, nothing = _walk(str(path.absolute()), ""), "the folder holds no video"
+    elif path.is_file() or not glob.has_magic(source):
+        found, nothing = _one(path), "no such file or folder"
+    else:
+        found, nothing = _matching(source), "the pattern matches no file"
+    first = next(found, None)
+    if first is None:
+        raise UserError(f"{source}: {nothing}")
+    yield first
+    yield from found
+
+
+def _one(path: Path) -> Iterator[Found]:
     if path.is_file():
-        return [found_file("" if is_archive(path.name) else path.name, path)]
-    if not glob.has_magic(source):
-        raise UserError(f"{source}: no such file or folder")
-    files = [Path(name) for name in sorted(_matches(source))]
-    base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-    found = [found_file(f.relative_to(base).as_posix(), f) for f in files if f.is_file()]
-    if not found:
-        raise UserError(f"{source}: the pattern matches no file")
-    return found
+        yield found_file("" if is_archive(path.name) else path.name, path)
 
 
-def _list_objects(path: S3Path) -> list[Found]:
+def _matching(pattern: str) -> Iterator[Found]:
+    """Files that fit, hidden ones too."""
+    base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    names = glob.glob(pattern, recursive=True, include_hidden=True)  # noqa: PTH207  # hidden ones
+    for file in map(Path, sorted(names)):
+        if file.is_file():
+            yield found_file(file.relative_to(base).as_posix(), file)
+
+
+def _objects(path: S3Path) -> Iterator[Found]:
     """Patterns are not expanded: a key may hold a star."""
     if is_video(path.name) or is_archive(path.name):
         listed = path.looked_up()
         if listed is not None:
-            return [found_file("" if is_archive(path.name) else path.name, listed)]
-    found = [
-        found_file(file.relative_to(path).as_posix(), file)
-        for file in path.files()
-        if is_video(file.name) or is_archive(file.name)
-    ]
-    if not found:
-        raise UserError(f"{path}: no video has this address or lies below it")
-    return found
+            yield found_file("" if is_archive(path.name) else path.name, listed)
+            return
+    for file in path.files():
+        if is_video(file.name) or is_archive(file.name):
+            yield found_file(file.relative_to(path).as_posix(), file)
 
 
 def found_file(
@@ -183,7 +189,3 @@ def _refused(name: str, uri: str, kind: str, message: str) -> Found:
         text.encode(errors="backslashreplace").decode() for text in (name, uri)
     )
     return Found(shown_name, shown_uri, 0, 0, refused_kind=kind, refused_message=message)
-
-
-def _matches(pattern: str) -> list[str]:
-    return glob.glob(pattern, recursive=True, include_hidden=True)  # noqa: PTH207  # hidden ones too

@@ -1,15 +1,13 @@
 """Preprocessing: manifest -> codebook -> shards, as Ray Data stages on whatever Ray is connected.
 
 Each stage leaves its file in the dataset folder and is skipped on a rerun when that file is there and
-was made with the same configuration; shards are skipped one by one. One Ray task makes one shard, so
+was made with the same configuration; shards are skipped one by one. A Ray task makes whole shards, so
 pixels never cross the object store and a shard's content does not depend on the number of workers.
 """
 
-import contextlib
-import gc
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
@@ -41,7 +39,7 @@ from pipelines.dataset_lock import only_run
 from pipelines.fetch import grouped_for_reading
 from pipelines.kinetics import KineticsConfig, count_notes, save_notes
 from pipelines.manifest import (
-    Video,
+    Manifest,
     compare_manifests,
     load_manifest,
     manifest_fingerprint,
@@ -109,7 +107,8 @@ def _preprocess(
     if stage == "codebook":
         return None
     wanted = fingerprint([config_fingerprint(config, manifest.fingerprint), codebook.fingerprint])
-    maker = (config.decode, config.shards, codebook, out / "clips", wanted)
+    folders = (out / "manifest.parquet", out / "clips")
+    maker = (config.decode, config.shards, codebook, *folders, wanted)
     plans = plan_shards(videos, config.shards.videos_per_shard)
     shards = make_shards(
         plans, maker, workers=workers, retry_errors=retry_errors, progress=progress
@@ -117,29 +116,15 @@ def _preprocess(
     return _finish(out, config, manifest, codebook, shards, started_s)
 
 
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """The manifest is a million small objects without a cycle among them. Python's collector would walk
-    through all of them again and again while they are made: a third of the time of a rerun."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
-
-
-@_collector_paused()
 def _manifest_stage(
     sources: Sequence[str],
     out: Location,
     config: PreprocessConfig,
     kinetics: KineticsConfig,
     progress: Progress,
-) -> tuple[list[Video], ManifestFacts]:
+) -> tuple[Manifest, ManifestFacts]:
     path = out / "manifest.parquet"
-    before = load_manifest(path) if path.exists() or not sources else []
+    before = load_manifest(path) if path.exists() or not sources else Manifest.of(())
     digest_before = manifest_fingerprint(before)
     if not sources:
         counts = count_notes(out / "sources.parquet")
@@ -167,11 +152,12 @@ def _manifest_stage(
         save_manifest(corpus.videos, path)
     progress("manifest", len(corpus.videos), len(corpus.videos), f"{len(corpus.videos)} videos")
     facts = ManifestFacts(digest, len(corpus.videos), count_notes(out / "sources.parquet"))
+    pa.default_memory_pool().release_unused()  # what listing took, which Arrow would keep
     return corpus.videos, facts
 
 
 def _codebook_stage(
-    videos: Sequence[Video],
+    videos: Manifest,
     out: Location,
     config: PreprocessConfig,
     workers: int,
@@ -187,7 +173,8 @@ def _codebook_stage(
     groups = grouped_for_reading(chosen, lambda video: video.archive)
     rows = [[asdict(video) for video in group] for group in groups]
     blocks = min(len(groups), 8 * workers)
-    dataset = groups_as_rows(rows, "videos", blocks).flat_map(
+    in_archives = any(len(group) > 1 for group in groups)
+    dataset = groups_as_rows(rows, "videos", blocks=blocks, one_by_one=in_archives).flat_map(
         ColourSampler,
         fn_constructor_args=(
             config.decode,

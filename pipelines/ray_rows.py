@@ -7,13 +7,15 @@ import ray
 
 
 def groups_as_rows(
-    groups: Sequence[Sequence[dict[str, Any]]], column: str, blocks: int
+    groups: Sequence[Sequence[dict[str, Any]]], column: str, *, blocks: int, one_by_one: bool
 ) -> ray.data.Dataset:
-    """A row a group, for a stage that answers with a row for each of the group's records."""
+    """A row a group, for a stage that answers with a row for each of the group's records.
+
+    `one_by_one`: an answer does not wait for the others of its group. It costs the driver some 20 ms an
+    answer.
+    """
     rows = [{column: list(group)} for group in groups]
     dataset = ray.data.from_items(rows, override_num_blocks=blocks)
-    if any(len(group) > 1 for group in groups):
-        # In bytes: an answer does not wait for the next one of its group. It costs the driver some
-        # 20 ms an answer, so it is left alone where every answer is the only one.
-        dataset.context.target_max_block_size = 1
+    if one_by_one:
+        dataset.context.target_max_block_size = 1  # in bytes
     return dataset

@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from model.errors import UserError
 from pipelines.codebook import Codebook
 from pipelines.decode import DecodeConfig, DecodeError, Decoder, peak_rss_bytes
 from pipelines.fetch import Fetcher
-from pipelines.manifest import Video
+from pipelines.manifest import Manifest, ManifestFile, Video
 from pipelines.s3 import StorageError
 from pipelines.shards import (
     Clip,
@@ -63,30 +63,32 @@ class ShardConfig:
             raise UserError("videos_per_shard and attempts must be at least 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardPlan:
     """Which videos go into a shard."""
 
     index: int
-    videos: list[Video]
+    start: int
+    """Row of the manifest that holds its first video."""
+    stop: int
+    """The row after its last video."""
+    archive: str | None
+    """The archive that holds the videos."""
 
     @property
     def name(self) -> str:
         return shard_name(self.index)
 
-    @property
-    def archive(self) -> str | None:
-        """The archive that holds the videos."""
-        return self.videos[0].archive
 
-
-def plan_shards(videos: Sequence[Video], videos_per_shard: int) -> list[ShardPlan]:
+def plan_shards(videos: Iterable[Video], videos_per_shard: int) -> list[ShardPlan]:
     """Consecutive videos of the manifest, so that shards depend on nothing else. No shard takes from
     two archives, or from an archive and from files."""
     plans: list[ShardPlan] = []
-    for _, run in groupby(videos, key=lambda video: video.archive):
-        while part := list(islice(run, videos_per_shard)):
-            plans.append(ShardPlan(len(plans), part))
+    start = 0
+    for archive, run in groupby(video.archive for video in videos):
+        while size := sum(1 for _ in islice(run, videos_per_shard)):
+            plans.append(ShardPlan(len(plans), start, start + size, archive))
+            start += size
     return plans
 
 
@@ -102,12 +104,14 @@ class ShardMaker:
         decode: DecodeConfig,
         config: ShardConfig,
         codebook: Codebook,
+        manifest: Location,
         folder: Location,
         fingerprint: str,
     ) -> None:
         cv2.setNumThreads(1)
         self._decoder = Decoder(decode)
         self._fetcher = Fetcher()
+        self._manifest = ManifestFile(manifest)
         self._config = config
         self._folder = folder
         self._fingerprint = fingerprint
@@ -118,9 +122,9 @@ class ShardMaker:
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Column `failed` says why a shard could not be stored; it is empty when all is well."""
         for record in row["plans"]:
-            plan = ShardPlan(int(record["index"]), [Video(**video) for video in record["videos"]])
+            plan = ShardPlan(**record)
             try:
-                self._make(plan)
+                self._make(plan, self._manifest.videos(plan.start, plan.stop))
             except StorageError as error:
                 yield {"shard": plan.name, "failed": str(error)}
                 return
@@ -131,7 +135,7 @@ class ShardMaker:
                 return
             yield {"shard": plan.name, "failed": ""}
 
-    def _make(self, plan: ShardPlan) -> None:
+    def _make(self, plan: ShardPlan, videos: Manifest) -> None:
         started_s = time.monotonic()
         shard = self._folder / plan.name
         remove_files([marker_path(shard)])
@@ -143,7 +147,7 @@ class ShardMaker:
             nonlocal rows
             while True:
                 try:
-                    rows = self._write(temporary, plan, failures, tries)
+                    rows = self._write(temporary, videos, failures, tries)
                     return
                 except _LateFailure:
                     continue
@@ -156,7 +160,7 @@ class ShardMaker:
                 rows=rows,
                 bytes=size,
                 frames=rows * self._format.frames,
-                videos=len(plan.videos),
+                videos=len(videos),
                 seconds=round(time.monotonic() - started_s, 3),
                 errors=dict(sorted(Counter(error.kind for error in errors).items())),
                 error_rows=errors,
@@ -167,12 +171,12 @@ class ShardMaker:
         )
 
     def _write(
-        self, path: Path, plan: ShardPlan, failures: dict[str, VideoError], tries: Counter[str]
+        self, path: Path, videos: Manifest, failures: dict[str, VideoError], tries: Counter[str]
     ) -> int:
         """Rows written. Adds to `failures` and to the failed `tries` by video id."""
         writer = ShardWriter(path, self._schema)
         try:
-            for video in plan.videos:
+            for video in videos:
                 added = False
                 while not added and video.video_id not in failures:
                     before = writer.total_rows

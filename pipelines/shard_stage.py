@@ -16,8 +16,14 @@ from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan
 from pipelines.shards import Marker, read_marker, read_markers
 from pipelines.storage import Location
 
-MakerArguments = tuple[DecodeConfig, ShardConfig, Codebook, Location, str]
-"""Of `ShardMaker`: settings, codebook, the folder of the shards, and the fingerprint of them all."""
+MakerArguments = tuple[DecodeConfig, ShardConfig, Codebook, Location, Location, str]
+"""Of `ShardMaker`: settings, codebook, the manifest's file, the folder of the shards, and the fingerprint
+of them all."""
+
+_TASKS_A_WORKER = 64
+"""At least, where there are as many shards: what one task takes is small against the whole run."""
+_LONGEST_TASK = 16
+"""In shards: what watchers wait for until they see progress, and what is made again when a worker dies."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,12 @@ def make_shards(
 
 def _committed(pending: Sequence[ShardPlan], maker: MakerArguments, workers: int) -> Iterator[str]:
     """Names of the shards as they are committed, in no order."""
-    groups = grouped_for_reading(pending, lambda plan: plan.archive)
+    groups = share_out(pending, workers)
     dataset = groups_as_rows(
-        [[asdict(plan) for plan in group] for group in groups], "plans", blocks=len(groups)
+        [[asdict(plan) for plan in group] for group in groups],
+        "plans",
+        blocks=len(groups),
+        one_by_one=any(plan.archive is not None for plan in pending),
     ).flat_map(
         ShardMaker,
         fn_constructor_args=maker,
@@ -94,3 +103,20 @@ def _committed(pending: Sequence[ShardPlan], maker: MakerArguments, workers: int
         if row["failed"]:
             raise StorageError(f"{row['failed']}; a rerun goes on from here")
         yield row["shard"]
+
+
+def share_out(pending: Sequence[ShardPlan], workers: int) -> list[list[ShardPlan]]:
+    """What a worker makes in a row: all shards of an archive, and of files a few when there are many.
+
+    A task costs Ray milliseconds of the driver and kilobytes, and a worker that waits for its next one up to
+    a tenth of a second. The fewer shards are left, the shorter the tasks ("guided self-scheduling",
+    Polychronopoulos and Kuck 1987), so that all workers end together.
+    """
+    files = [plan for plan in pending if plan.archive is None]
+    tasks, start = [], 0
+    while start < len(files):
+        length = min(max(1, (len(files) - start) // (_TASKS_A_WORKER * workers)), _LONGEST_TASK)
+        tasks.append(files[start : start + length])
+        start += length
+    members = [plan for plan in pending if plan.archive is not None]
+    return tasks + grouped_for_reading(members, lambda plan: plan.archive)

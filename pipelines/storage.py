@@ -97,9 +97,13 @@ def read_json(path: Location) -> Any:
         raise UserError(f"{path}: not JSON ({error})") from error
 
 
-def write_table(path: Location, table: pa.Table) -> None:
+def write_table(path: Location, table: pa.Table, row_group_size: int | None = None) -> None:
     """Atomic Parquet file."""
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+    def write(temporary: Path) -> None:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_size)
+
+    write_atomically(path, write)
 
 
 def parquet_source(path: Location) -> Path | pa.BufferReader:

@@ -95,7 +95,7 @@ def validate_dataset(
     )
 
 
-def _manifest(dataset: Location, problems: list[str]) -> list[Video]:
+def _manifest(dataset: Location, problems: list[str]) -> Sequence[Video]:
     path = dataset / "manifest.parquet"
     try:
         videos = load_manifest(path)
@@ -206,7 +206,7 @@ def _frames(table: pa.Table, clip_format: ClipFormat, codebook: Codebook) -> lis
 
 
 def _errors(
-    dataset: Location, videos: list[Video], clips_by_video: Counter[str], problems: list[str]
+    dataset: Location, videos: Sequence[Video], clips_by_video: Counter[str], problems: list[str]
 ) -> dict[str, str]:
     """Failed videos and the kinds of their errors."""
     path = dataset / "errors.parquet"
@@ -227,7 +227,7 @@ def _errors(
 
 
 def _everything_accounted_for(
-    videos: list[Video],
+    videos: Sequence[Video],
     clips_by_video: Counter[str],
     failed: dict[str, str],
     problems: list[str],
@@ -240,7 +240,7 @@ def _everything_accounted_for(
 
 def _summary(
     dataset: Location,
-    videos: list[Video],
+    videos: Sequence[Video],
     codebook: Codebook | None,
     found: _Contents,
     failed: dict[str, str],

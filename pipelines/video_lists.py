@@ -3,7 +3,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from model.errors import UserError
 from pipelines.listing import Found, found_file
 from pipelines.s3_path import SCHEME, S3Path, with_listing
-from pipelines.storage import Location, location, parquet_source
+from pipelines.storage import Location, location, open_binary, parquet_source
 
 LIST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
@@ -34,7 +34,7 @@ def read_list(path: Location) -> list[Found]:
 
     Raises `UserError` naming the list.
     """
-    rows = read_rows(path)
+    rows = list(read_rows(path))
     column = next((c for c in ("uri", "path", "file", "video") if c in rows[0]), None)
     if column is None:
         raise UserError(f"{path}: needs a column named uri, path, file or video")
@@ -47,21 +47,28 @@ def read_list(path: Location) -> list[Found]:
     ]
 
 
-def read_rows(path: Location) -> list[dict[str, Any]]:
-    """Rows of a CSV, TSV or Parquet file by its suffix, any other suffix as CSV. Raises `UserError`
-    when it is damaged or empty."""
+def read_rows(path: Location) -> Iterator[dict[str, Any]]:
+    """Rows of a CSV, TSV or Parquet file by its suffix, any other suffix as CSV: one at least. Raises
+    `UserError` when it is damaged or empty."""
+    empty = True
     try:
-        if path.suffix.lower() == ".parquet":
-            rows = pq.read_table(parquet_source(path)).to_pylist()
-        else:
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
-            rows = list(csv.DictReader(text, delimiter=delimiter))
+        for row in _rows(path):
+            empty = False
+            yield row
     except (UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: not a readable list ({error})") from error
-    if not rows:
+    if empty:
         raise UserError(f"{path}: the list is empty")
-    return rows
+
+
+def _rows(path: Location) -> Iterator[dict[str, Any]]:
+    if path.suffix.lower() == ".parquet":
+        for batch in pq.ParquetFile(parquet_source(path)).iter_batches():
+            yield from batch.to_pylist()
+        return
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with io.TextIOWrapper(open_binary(path), "utf-8-sig", newline="") as text:
+        yield from csv.DictReader(text, delimiter=delimiter)
 
 
 def text_of(row: Mapping[str, Any], key: str) -> str | None:

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.errors import UserError
+from pipelines.columns import rows_of
 from pipelines.corpus import Corpus, CorpusConfig, build_corpus
 from pipelines.kinetics import (
     SOURCES_SCHEMA,
@@ -50,7 +51,7 @@ def test_the_lists_of_the_releases(tmp_path: Path) -> None:
         write(tmp_path / "lists" / f"{name}.csv", text)
     write(tmp_path / "lists" / "readme.txt", "not a list")
     annotations, notes = read_annotations([str(tmp_path / "lists")])
-    assert {name: (a.label, a.split) for name, a in annotations.items()} == {
+    assert {name: (label, split) for name, label, split, _ in rows_of(annotations)} == {
         "-3B32lodo2M_000059_000069": ("abseiling", "train"),
         "_-a_000001_b_000000_000010": ("tango, slow", "train"),
         "--6bJUbfpnQ_000017_000027": (None, "val"),
@@ -60,7 +61,7 @@ def test_the_lists_of_the_releases(tmp_path: Path) -> None:
     assert notes == []
     one, two = (str(tmp_path / "lists" / f"{n}.csv") for n in "ab")
     again, notes = read_annotations([one, two, one])
-    assert len(again) == 3
+    assert again.num_rows == 3
     assert {(n.name, n.uri, n.state) for n in notes} == {
         ("-3B32lodo2M_000059_000069", one, "duplicate"),
         ("_-a_000001_b_000000_000010", one, "duplicate"),

@@ -10,6 +10,8 @@ import pytest
 from model.errors import UserError
 from pipelines.manifest import (
     MANIFEST_SCHEMA,
+    Manifest,
+    ManifestFile,
     Video,
     compare_manifests,
     load_manifest,
@@ -43,6 +45,39 @@ def test_manifest_file(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"manifest\.parquet: no such manifest"):
         load_manifest(path)
+
+
+def test_a_manifest_is_a_sequence_of_videos() -> None:
+    rows = videos(5_000)  # more than are made at a time
+    manifest = Manifest.of(iter(rows))
+    assert list(manifest) == rows
+    assert list(manifest) == rows, "a second time"
+    assert (manifest[0], manifest[-1], manifest[4_999]) == (rows[0], rows[-1], rows[-1])
+    for part in (slice(None), slice(3), slice(-2, None), slice(9, 2), slice(None, None, -700)):
+        assert manifest[part] == rows[part]
+    assert manifest != rows[:-1]
+    assert manifest != rows[::-1]
+    with pytest.raises(IndexError):
+        manifest[5_000]
+
+
+def test_parts_of_the_file_are_those_of_the_list(tmp_path: Path) -> None:
+    rows = videos(10_000)
+    save_manifest(rows, tmp_path / "manifest.parquet")
+    file = ManifestFile(tmp_path / "manifest.parquet")
+    border = pq.read_metadata(tmp_path / "manifest.parquet").row_group(0).num_rows
+    assert border < 5_000, "a worker must not hold them all"
+    for start, stop in [
+        (0, 16),
+        (16, 17),
+        (border - 1, border),
+        (border, border + 1),
+        (border - 5, border + 5),
+        (9_990, 10_000),
+        (3, 9_000),
+        (5, 6),
+    ]:
+        assert file.videos(start, stop) == rows[start:stop]
 
 
 def test_the_fingerprint_is_that_of_the_content_and_its_order() -> None:

@@ -218,3 +218,23 @@ def test_failed_videos_are_tried_again_when_asked(
     assert [(out / "clips" / name).read_bytes() for name in names] == [
         (small_dataset / "clips" / name).read_bytes() for name in names
     ]
+
+
+def test_shards_that_share_a_task_are_those_made_alone(
+    small_config: PreprocessConfig, tmp_path: Path
+) -> None:
+    """One worker makes two shards of so many at a time, two workers make each alone."""
+    (tmp_path / "videos").mkdir()
+    for index in range(140):
+        (tmp_path / "videos" / f"{index:03d}.mp4").write_bytes(b"not opened")
+    config = replace(
+        small_config,
+        decode=DecodeConfig(decoder="dummy", size_px=64),
+        shards=replace(small_config.shards, videos_per_shard=1),
+    )
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        summary = preprocess([str(tmp_path / "videos")], out, config, workers=workers)
+        assert summary is not None
+        assert (summary.shards_made, summary.clips, summary.videos_failed) == (140, 140, 0)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")

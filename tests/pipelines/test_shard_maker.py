@@ -15,7 +15,7 @@ from model.errors import UserError
 from pipelines.codebook import Codebook
 from pipelines.corpus import CorpusConfig, build_corpus
 from pipelines.decode import Chunk, DecodeConfig, DecodeError, Decoder
-from pipelines.manifest import Video
+from pipelines.manifest import Video, save_manifest
 from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan, plan_shards
 from pipelines.shards import ClipFormat, Marker, read_marker, unpack_targets
 from pipelines.targets import colour_codes
@@ -29,8 +29,10 @@ def make(
     decode: DecodeConfig = DecodeConfig(size_px=64),  # noqa: B008  # frozen
 ) -> tuple[list[dict[str, Any]], Marker]:
     """Rows and marker of the one shard of these videos."""
-    maker = ShardMaker(decode, ShardConfig(), codebook, folder, "fingerprint")
-    row = {"plans": [asdict(ShardPlan(0, videos))]}
+    manifest = folder.with_suffix(".manifest")
+    save_manifest(videos, manifest)
+    maker = ShardMaker(decode, ShardConfig(), codebook, manifest, folder, "fingerprint")
+    row = {"plans": [asdict(ShardPlan(0, 0, len(videos), None))]}
     assert list(maker(row)) == [{"shard": "shard-00000.parquet", "failed": ""}]
     assert sorted(p.name for p in folder.iterdir()) == ["shard-00000.json", "shard-00000.parquet"]
     marker = read_marker(folder / "shard-00000.parquet")
@@ -159,8 +161,9 @@ def test_a_marker_of_before_does_not_survive_a_failed_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipelines.shards.ShardWriter.close", full)
-    maker = ShardMaker(DecodeConfig(size_px=64), ShardConfig(), codebook, tmp_path / "clips", "f")
-    (row,) = maker({"plans": [asdict(ShardPlan(0, listed(tmp_path / "videos")))]})
+    manifest, clips = tmp_path / "clips.manifest", tmp_path / "clips"
+    maker = ShardMaker(DecodeConfig(size_px=64), ShardConfig(), codebook, manifest, clips, "f")
+    (row,) = maker({"plans": [asdict(ShardPlan(0, 0, 1, None))]})
     shard = tmp_path / "clips" / "shard-00000.parquet"
     assert row["failed"] == f"{shard}: No space left on device"
     assert [path.name for path in (tmp_path / "clips").iterdir()] == ["shard-00000.parquet"]
@@ -171,8 +174,16 @@ def test_plans_are_consecutive_videos() -> None:
     videos = [Video(str(i), f"/{i}", 1, "e", None, "train") for i in range(7)]
     plans = plan_shards(videos, 3)
     assert [plan.name for plan in plans] == [f"shard-0000{i}.parquet" for i in range(3)]
-    assert [video for plan in plans for video in plan.videos] == videos
+    assert [(plan.start, plan.stop) for plan in plans] == [(0, 3), (3, 6), (6, 7)]
     assert plan_shards([], 3) == []
+
+
+def test_no_shard_takes_from_two_archives() -> None:
+    uris = ["/0", *(f"tar://{i}::/{name}.tar" for name in "ab" for i in range(3))]
+    videos = [Video(uri, uri, 1, "e", None, "train") for uri in uris]
+    assert [(plan.start, plan.stop, plan.archive) for plan in plan_shards(videos, 2)] == [
+        (0, 1, None), (1, 3, "/a.tar"), (3, 4, "/a.tar"), (4, 6, "/b.tar"), (6, 7, "/b.tar"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import corpus
+from pipelines import sources
 from pipelines.corpus import Corpus, CorpusConfig, Earlier, build_corpus
 from pipelines.tar_index import load_indices, save_indices
 from tests.tars import pack
@@ -81,8 +81,8 @@ def test_an_archive_is_read_again_only_when_it_has_changed(
 ) -> None:
     paths = [pack(tmp_path / f"{n}.tar", {"a.mp4": n.encode(), "l": None}) for n in "xy"]
     read: list[str] = []
-    real = corpus.index_archive
-    monkeypatch.setattr(corpus, "index_archive", lambda a: (read.append(a.uri), real(a))[1])
+    real = sources.index_archive
+    monkeypatch.setattr(sources, "index_archive", lambda a: (read.append(a.uri), real(a))[1])
     first = listed(tmp_path)
     assert sorted(read) == [str(path) for path in paths]
     save_indices(first.indices, tmp_path / "archives.parquet")
