@@ -45,13 +45,16 @@ class _Candidate:
 def held_out_clips(dataset: ClipDataset, config: BatchConfig, count: int) -> list[HeldOutClip]:
     """Clips of `count` held-out videos, or fewer, the same ones at every call.
 
-    Of the first `CANDIDATES` held-out videos those are taken in whose first clip most colours move, cuts
-    excepted: in most clips nearly everything stands still, and copying in place is a good answer. A clip
-    with a damaged frame is left out.
+    Of the first `CANDIDATES` held-out videos those are taken in whose first clip most colours move: in
+    most clips nearly everything stands still, and copying in place is a good answer. Cuts come last. A
+    clip with a damaged frame is left out.
     """
-    moving = [c for c in islice(_candidates(dataset), CANDIDATES) if c.change <= MOST_CHANGE]
+    candidates = sorted(
+        islice(_candidates(dataset), CANDIDATES),
+        key=lambda c: (c.change > MOST_CHANGE, -c.change, c.video_id),
+    )
     clips: list[HeldOutClip] = []
-    for candidate in sorted(moving, key=lambda c: (-c.change, c.video_id)):
+    for candidate in candidates:
         if len(clips) == count:
             break
         jpegs = _columns(dataset, candidate.group, ["frames"])["frames"][candidate.row].as_py()

@@ -59,9 +59,9 @@ def dataset(tmp_path: Path) -> ClipDataset:
     return ClipDataset.open(tmp_path)
 
 
-def test_the_held_out_clips_that_move_most_come_first_and_no_cut(dataset: ClipDataset) -> None:
+def test_the_held_out_clips_that_move_most_come_first_and_cuts_last(dataset: ClipDataset) -> None:
     clips = held_out_clips(dataset, BatchConfig(resolution_px=32), 8)
-    assert [c.video_id for c in clips] == ["fast", "slow", "still"]
+    assert [c.video_id for c in clips] == ["fast", "slow", "still", "cut"]
     for shown in clips:
         assert shown.frames_THW3.shape == (4, 32, 32, 3)
         mean = shown.frames_THW3.mean(axis=(0, 1, 2))
