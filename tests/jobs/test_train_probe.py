@@ -58,7 +58,7 @@ def test_a_training_leaves_pictures_and_scores(
     assert [(m.step, m.value) for m in logged] == [(20, probe["jf_mean"])]
     images = [Path(image.path).name for image in client.list_artifacts(run_id, "images")]
     for kind in ("clips", "sequences"):
-        assert any(i.startswith(f"{kind}%step%20%") and i.endswith(".png") for i in images)
+        assert any(i.startswith(f"{kind}+step+20+") and i.endswith(".png") for i in images)
 
 
 def test_a_look_that_fails_is_a_warning(
