@@ -22,7 +22,7 @@ of them all."""
 
 _TASKS_A_WORKER = 64
 """At least, where there are as many shards: what one task takes is small against the whole run."""
-_LONGEST_TASK = 16
+_LONGEST_TASK = 8
 """In shards: what watchers wait for until they see progress, and what is made again when a worker dies."""
 
 
