@@ -89,13 +89,15 @@ def tidy(run: Location) -> Checkpoint | None:
     """Put in order what a killed driver left of a run that is resumed.
 
     Copies that Ray Train does not know of are removed. Where the driver died while Ray Train wrote down
-    which checkpoints there are, that record is removed instead, and the newest checkpoint that can be
-    read is returned, to go on from.
+    which checkpoints there are, or had removed one that is written down, that record is removed instead,
+    and the newest checkpoint that can be read is returned, to go on from.
     """
     folders = {n: f for n, f in folders_in(run).items() if n.startswith(_FOLDER)}
     try:
         known = _known_names(run)
     except Exception:  # Ray has several, partly private, for a record that is missing or cut short
+        known = None
+    if known is None or not known <= folders.keys():
         remove_files([run / _RECORD])
         return next(filter(_is_readable, map(_checkpoint_at, reversed(folders.values()))), None)
     for name in folders.keys() - known:

@@ -49,6 +49,14 @@ def test_without_rays_record_the_newest_readable_checkpoint_is_found(
     assert not (run / RECORD).exists()
 
 
+def test_a_record_of_a_checkpoint_that_is_gone_is_not_believed(run: Path) -> None:
+    """The driver was killed after a checkpoint had made way for a better one."""
+    shutil.rmtree(run / LAST)
+    found = tidy(run)
+    assert found is None or Path(found.path).name not in (LAST, CUT_SHORT)
+    assert not (run / RECORD).exists()
+
+
 def test_a_run_without_any_checkpoint_starts_anew(tmp_path: Path) -> None:
     (tmp_path / "checkpoint_00000006").mkdir()
     assert tidy(tmp_path) is None
