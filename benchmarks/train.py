@@ -60,7 +60,7 @@ def plain_clips_per_s(model: ColorizerConfig, batch: ClipBatch, steps: int) -> f
 
 
 def our_clips_per_s(options: argparse.Namespace, dataset: Path, workers: int, run: Path) -> float:
-    """`huetrack train`; mean over all records but the first two."""
+    """`huetrack train`; mean over all records but the first two, which count all workers together."""
     every = max(1, options.steps // 5)
     command = [sys.executable, "-m", "jobs.cli", "train", str(dataset), "--run", str(run)]
     settings = {
@@ -77,7 +77,7 @@ def our_clips_per_s(options: argparse.Namespace, dataset: Path, workers: int, ru
         sys.exit(done.stderr)
     records = [r for r in read_history(run) if r["kind"] == "train"][2:]
     seconds = sum(1 / record["images_per_s"] for record in records) / len(records)
-    return workers / seconds / 4
+    return 1 / seconds / 4
 
 
 def gpu_figures(options: argparse.Namespace) -> dict[str, float]:

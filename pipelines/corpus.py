@@ -187,15 +187,15 @@ def _with_etags(table: pa.Table, earlier: pa.Table) -> pa.Table:
     """A digest in every row that may be read; taken over where size and time are as in `earlier`."""
     row = pc.index_in(table["uri"], value_set=earlier["uri"])
     unchanged = [pc.equal(earlier[c].take(row), table[c]) for c in ("bytes", "modified_ns")]
-    before = pc.if_else(pc.and_(*unchanged), earlier["etag"].take(row), None)
-    known = pa.table(
-        [*table.select(["uri", "bytes", "refused_kind", "etag"]).columns, before], list("abcde")
-    )
-    etags = (
-        listed if listed or refused is not None else before or _etag(uri, size)
-        for uri, size, refused, listed, before in rows_of(known)
-    )
-    return with_column(table, "etag", column_of(etags, pa.string()))
+    before = pc.if_else(pc.and_(*unchanged), earlier["etag"].take(row), "")
+    listed = pc.or_(pc.not_equal(table["etag"], ""), pc.is_valid(table["refused_kind"]))
+    etags = pc.if_else(listed, table["etag"], pc.coalesce(before, ""))
+    unread = ~np.asarray(pc.or_(listed, pc.not_equal(etags, "")))
+    if unread.any():
+        files = table.select(["uri", "bytes"]).filter(unread)
+        digests = column_of((_etag(uri, size) for uri, size in rows_of(files)), pa.string())
+        etags = pc.replace_with_mask(etags.combine_chunks(), unread, digests.combine_chunks())
+    return with_column(table, "etag", etags)
 
 
 def _etag(uri: str, size: int) -> str:

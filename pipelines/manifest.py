@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import PurePosixPath
-from typing import overload
+from typing import Any, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +30,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("refused_message", pa.string()),
     ]
 )
+_CONTENT = ["uri", "video_id", "bytes", "etag", "label", "split"]
 _ROWS_A_DIGEST = 4096
 _ROWS_A_GROUP = 4096
 """Of Parquet: a worker that makes shards holds so many."""
@@ -57,8 +58,13 @@ class Video:
     @property
     def archive(self) -> str | None:
         """Path of the archive that holds the video."""
-        parts = split_tar_uri(self.uri)
-        return None if parts is None else parts[1]
+        return archive_of(self.uri)
+
+
+def archive_of(uri: str) -> str | None:
+    """Path of the archive that a uri of the manifest points into."""
+    parts = split_tar_uri(uri)
+    return None if parts is None else parts[1]
 
 
 class Manifest(Sequence[Video]):
@@ -138,22 +144,25 @@ class ManifestFile:
 def manifest_fingerprint(videos: Iterable[Video]) -> str:
     """Digest of what is to be decoded; it does not change when the corpus moves elsewhere."""
     digest = hashlib.sha256()
-    rest = iter(videos)
-    while batch := [_content(video) for video in islice(rest, _ROWS_A_DIGEST)]:
+    rest = map(_content, rows_of(Manifest.of(videos).table.select(_CONTENT)))
+    while batch := list(islice(rest, _ROWS_A_DIGEST)):
         digest.update(json.dumps(batch, ensure_ascii=False).encode())
     return digest.hexdigest()[:16]
 
 
 def compare_manifests(before: Iterable[Video], now: Iterable[Video]) -> tuple[int, int, int]:
     """How many videos were added, removed and changed."""
-    old, new = ({video.video_id: _content(video) for video in videos} for videos in (before, now))
+    old, new = (
+        {str(row[1]): _content(row) for row in rows_of(Manifest.of(videos).table.select(_CONTENT))}
+        for videos in (before, now)
+    )
     common = old.keys() & new.keys()
     changed = sum(old[name] != new[name] for name in common)
     return len(new) - len(common), len(old) - len(common), changed
 
 
-def _content(video: Video) -> list[object]:
+def _content(row: tuple[Any, ...]) -> list[object]:
     """What decides the dataset; the cuts between shards depend on the archive as well."""
-    archive = video.archive
-    where = [] if archive is None else [PurePosixPath(archive).name]
-    return [video.video_id, video.bytes, video.etag, video.label, video.split, *where]
+    uri, *values = row
+    archive = archive_of(uri)
+    return values if archive is None else [*values, PurePosixPath(archive).name]

@@ -18,9 +18,10 @@ import numpy as np
 
 from model.errors import UserError
 from pipelines.codebook import Codebook
+from pipelines.columns import values_of
 from pipelines.decode import DecodeConfig, DecodeError, Decoder, peak_rss_bytes
 from pipelines.fetch import Fetcher
-from pipelines.manifest import Manifest, ManifestFile, Video
+from pipelines.manifest import Manifest, ManifestFile, Video, archive_of
 from pipelines.s3 import StorageError
 from pipelines.shards import (
     Clip,
@@ -85,7 +86,7 @@ def plan_shards(videos: Iterable[Video], videos_per_shard: int) -> list[ShardPla
     two archives, or from an archive and from files."""
     plans: list[ShardPlan] = []
     start = 0
-    for archive, run in groupby(video.archive for video in videos):
+    for archive, run in groupby(map(archive_of, values_of(Manifest.of(videos).table["uri"]))):
         while size := sum(1 for _ in islice(run, videos_per_shard)):
             plans.append(ShardPlan(len(plans), start, start + size, archive))
             start += size
