@@ -11,6 +11,7 @@ from jobs.options import LocationOption
 from model.errors import UserError
 from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
+from pipelines.archive_plan import Direction
 from pipelines.models import parse_model
 
 
@@ -22,10 +23,10 @@ class PropagateOptions:
     """Folder of videos, or of frame folders (VIDEO/frames/*.jpg, DAVIS's JPEGImages/480p/VIDEO)."""
     _: KW_ONLY
     labels: LocationOption
-    """Folder with the mask of each video's first frame (VIDEO/masks/*.png, masks/VIDEO/*.png,
-    DAVIS's Annotations/480p/VIDEO). Later masks are not looked at."""
+    """File or folder with the annotations: masks, joints, boxes or points in any format of
+    docs/labels.md."""
     out: LocationOption
-    """Output folder: masks/, overlays/, errors.parquet, summary.json."""
+    """Output folder: masks/ or labels/, overlays/, errors.parquet, summary.json."""
     model: str
     """A run folder or .safetensors file, `untrained`, either with `+lab` for colours joined; `lab`
     (colours alone), `flow` (optical flow) or `identity` (the first mask repeated)."""
@@ -34,6 +35,15 @@ class PropagateOptions:
     `flow` and `identity` match nothing, whatever the protocol."""
     set: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Change a setting of the protocol: --set top_k=15."""
+    anchors: Literal["first", "all"] = "first"
+    """Annotated frames of a video that are used: its first, so that fully annotated videos can be
+    evaluated on, or all of them, each correcting what was carried so far."""
+    direction: Direction = "forwards"
+    """`both` carries labels backwards too and merges: labels may then begin anywhere in a video."""
+    labels_format: str = "auto"
+    """Format of the annotations, where `auto` does not tell it."""
+    out_format: str = "auto"
+    """Format to write; by default palette PNG for masks, else the plainest that holds the labels."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
     overlays: bool = True
@@ -49,7 +59,7 @@ class PropagateOptions:
 
 
 def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")]) -> int:
-    """Carry each video's first mask through all its frames.
+    """Carry what is annotated in each video through all its frames: masks, joints, boxes or points.
 
     A rerun of the same command labels only the videos that are still missing.
 
@@ -83,6 +93,10 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
         ),
         protocol=get_protocol(options.protocol, options.set),
         overlays=options.overlays,
+        anchors=options.anchors,
+        direction=options.direction,
+        labels_format=options.labels_format,
+        out_format=options.out_format,
     )
     with connected_ray(options.workers), ProgressDisplay() as progress:
         return propagate_archive(

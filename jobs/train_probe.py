@@ -29,7 +29,7 @@ from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder
 from model.propagation.engine import Propagator
 from model.propagation.protocols import get_protocol
-from pipelines.archive import plan
+from pipelines.archive_plan import LabelSource, plan
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import global_numbers
 from pipelines.held_out import HeldOutClip
@@ -152,7 +152,7 @@ class _Look:
         started_s = time.monotonic()
         protocol = get_protocol(self._spec.probe.protocol)
         propagator = Propagator(ColorizerEncoder(self._colorizer, protocol), protocol)
-        probe = probe_sequences(plan(folder, folder).tasks, folder, propagator)
+        probe = probe_sequences(plan(folder, LabelSource(folder)).tasks, folder, propagator)
         numbers = dict(global_numbers(probe.evaluation.summary))
         means = {f"{name}_mean": numbers[f"{name}-Mean"] for name in ("J&F", "J", "F")}
         means = {name.replace("&", "").lower(): value for name, value in means.items()}

@@ -1,42 +1,28 @@
-"""Labels over an archive: every video's first mask carried through its frames, as Ray Data stages.
+"""Labels over an archive: what somebody annotated in each video carried through its frames, as a stage of
+Ray Data.
 
 A video is the unit of commit and resume (`pipelines/propagation_folder.py`). A video that fails is a row
 of `errors.parquet`.
 """
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
-import cv2
-import numpy as np
 import pyarrow as pa
 import ray
 import torch
 
 from model.errors import UserError
 from model.propagation.protocols import MatchingProtocol
-from pipelines.footage import Footage, find_footage
-from pipelines.labels.davis import read_mask, write_mask
-from pipelines.labels.layout import mask_files
-from pipelines.models import ModelSpec, build_propagator
-from pipelines.pictures import overlay
-from pipelines.propagation_folder import finished_videos, prepare_propagation, video_output
-from pipelines.s3 import StorageError
+from pipelines.archive_plan import Direction, LabelSource, plan
+from pipelines.labels.formats import known_format
+from pipelines.models import WITHOUT_MATCHING, ModelSpec
+from pipelines.propagation_folder import finished_videos, prepare_propagation
 from pipelines.shards import ERROR_SCHEMA, VideoError
 from pipelines.storage import Location, fingerprint, write_json, write_table
-from pipelines.video import write_h264
-
-
-@dataclass(frozen=True)
-class PropagationTask:
-    """One video to label."""
-
-    footage: Footage
-    mask: Location
-    """The mask of its first frame."""
+from pipelines.video_labeller import VideoLabeller
 
 
 @dataclass(frozen=True)
@@ -46,12 +32,28 @@ class ArchiveConfig:
     model: ModelSpec
     protocol: MatchingProtocol
     overlays: bool
+    anchors: Literal["first", "all"] = "first"
+    """Whether the first annotated frame of a video is used, or every one."""
+    direction: Direction = "forwards"
+    """From an annotated frame on, or to both sides of it."""
+    labels_format: str = "auto"
+    out_format: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.direction == "both" and self.model.kind in WITHOUT_MATCHING:
+            raise UserError(f"--model {self.model.kind} goes forwards only, not --direction both")
+        for name in (self.labels_format, self.out_format):
+            if name != "auto":
+                known_format(name)
 
     def content(self) -> dict[str, Any]:
         return {
             "model": self.model.describe(),
             "protocol": self.model.describe_protocol(self.protocol),
             "overlays": self.overlays,
+            "anchors": self.anchors,
+            "direction": self.direction,
+            "out_format": self.out_format,
         }
 
 
@@ -77,57 +79,6 @@ class ArchiveSummary:
         return self.videos_failed / self.videos if self.videos else 0.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What there is to do."""
-
-    tasks: list[PropagationTask]
-    errors: list[VideoError]
-    """Videos that cannot be labelled, and labels whose video is not there."""
-    items: int
-    """All of both."""
-
-
-def plan(archive: Location, labels: Location) -> Plan:
-    """Pair videos with their first masks.
-
-    A video without labels, or labels without a video, is an error row. Raises `UserError` naming the
-    file for a mask whose size differs from its frame, and when nothing pairs.
-    """
-    masks = mask_files(labels)
-    footage = {item.video_id: item for item in find_footage(archive)}
-    errors = [
-        VideoError(name, str(labels), "no_video", "labels for a video that is not there", 1)
-        for name in sorted(masks.keys() - footage.keys())
-        if masks[name]
-    ]
-    tasks: list[PropagationTask] = []
-    for name, item in footage.items():
-        stems = masks.get(name, {})
-        if not stems:
-            errors.append(VideoError(name, str(item.path), "no_labels", "no mask for it", 1))
-            continue
-        try:
-            first, size = item.first_frame()
-        except UserError as error:
-            errors.append(VideoError(name, str(item.path), "unreadable", str(error), 1))
-            continue
-        if first not in stems:
-            message = f"its masks begin at {next(iter(stems))}, its frames at {first}"
-            errors.append(VideoError(name, str(item.path), "no_first_mask", message, 1))
-            continue
-        mask = read_mask(stems[first])
-        if mask.shape != size:
-            raise UserError(
-                f"{stems[first]}: {mask.shape[1]}x{mask.shape[0]} px, "
-                f"its frame in {item.path} is {size[1]}x{size[0]} px"
-            )
-        tasks.append(PropagationTask(item, stems[first]))
-    if not tasks:
-        raise UserError(f"{labels}: no mask belongs to the first frame of a video in {archive}")
-    return Plan(tasks, errors, len(tasks) + len(errors))
-
-
 def propagate_archive(
     archive: Location,
     labels: Location,
@@ -144,7 +95,8 @@ def propagate_archive(
     another configuration.
     """
     started_s = time.monotonic()
-    planned = plan(archive, labels)
+    source = LabelSource(labels, config.labels_format, config.anchors, config.direction)
+    planned = plan(archive, source)
     tasks, errors = planned.tasks, list(planned.errors)
     prepare_propagation(out, config.content(), overwrite)
     finished = finished_videos(out)
@@ -158,7 +110,16 @@ def propagate_archive(
             [{"task": i} for i in range(len(pending))], override_num_blocks=len(pending)
         ).map(
             VideoLabeller,  # type: ignore[arg-type]  # Ray takes classes too
-            fn_constructor_args=(config, pending, out, workers),
+            fn_constructor_args=(
+                config.model,
+                config.protocol,
+                source,
+                config.out_format,
+                config.overlays,
+                pending,
+                out,
+                workers,
+            ),
             compute=ray.data.ActorPoolStrategy(
                 size=min(workers, len(pending)), max_tasks_in_flight_per_actor=1
             ),
@@ -197,63 +158,3 @@ def propagate_archive(
 def _gpus_per_worker(workers: int) -> float:
     gpus = float(ray.cluster_resources().get("GPU", 0)) if torch.cuda.is_available() else 0.0
     return min(1.0, gpus / workers)
-
-
-class VideoLabeller:
-    """Ray Data stage: the index of a task -> what became of it."""
-
-    def __init__(
-        self, config: ArchiveConfig, tasks: Sequence[PropagationTask], out: Location, workers: int
-    ) -> None:
-        self._config = config
-        self._tasks = tasks
-        self._out = out
-        on_gpu = torch.cuda.is_available() and bool(ray.get_gpu_ids())
-        if not on_gpu:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
-        cv2.setNumThreads(1)
-        device = "cuda" if on_gpu else "cpu"
-        self._propagator = build_propagator(config.model, config.protocol, device)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        task = self._tasks[int(row["task"])]
-        result: dict[str, Any] = {
-            "video_id": task.footage.video_id,
-            "uri": str(task.footage.path),
-            "frames": 0,
-            "kind": "",
-            "message": "",
-        }
-        try:
-            result["frames"] = self._label(task)
-        except UserError as error:
-            result |= {"kind": "unusable", "message": str(error)}
-        except (OSError, StorageError) as error:
-            result |= {"kind": "storage", "message": str(error)}
-        except Exception as error:  # one video must not cost the others
-            result |= {"kind": "internal", "message": f"{type(error).__name__}: {error}"}
-        return result
-
-    def _label(self, task: PropagationTask) -> int:
-        """Write masks and overlay of one video; returns its number of frames."""
-        frames = 0
-
-        def labelled() -> Iterator[np.ndarray]:
-            nonlocal frames
-            for name, frame in task.footage.frames():
-                if frames == 0:
-                    mask = read_mask(task.mask)
-                    self._propagator.start(frame, mask)
-                else:
-                    mask = self._propagator.step(frame).mask_HW
-                write_mask(output.masks / f"{name}.png", mask)
-                frames += 1
-                yield overlay(frame, mask)
-
-        with video_output(self._out, task.footage.video_id) as output:
-            if self._config.overlays:
-                write_h264(output.film, labelled(), task.footage.fps_hz())
-            else:
-                for _ in labelled():
-                    pass
-        return frames

@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import cv2
@@ -45,11 +46,21 @@ class Footage:
                     yield f"{index:05d}", frame
             return
         for picture in pictures_in(self.path):
-            content = np.frombuffer(picture.read_bytes(), dtype=np.uint8)
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-            if image is None:
-                raise UserError(f"{picture}: not a readable picture")
-            yield picture.stem, np.ascontiguousarray(image[..., ::-1])
+            yield picture.stem, _read_picture(picture)
+
+    def stems(self) -> list[str]:
+        """Names of the frames of a folder of pictures, without reading them."""
+        return [picture.stem for picture in pictures_in(self.path)]
+
+    def sequence(self) -> tuple[Sequence[str], Sequence[np.ndarray]]:
+        """Names and frames for whoever goes through them in any order, more than once.
+
+        The pictures of a folder are read as they are asked for; a video file is decoded into memory.
+        """
+        if not self.is_file:
+            return self.stems(), _Pictures(pictures_in(self.path))
+        names, frames = zip(*self.frames(), strict=True)
+        return names, frames
 
     def first_frame(self) -> tuple[str, tuple[int, int]]:
         """Name and (height, width) in px of the first frame, without reading the rest."""
@@ -103,6 +114,30 @@ def find_footage(archive: Location) -> list[Footage]:
         if other is not footage:
             raise UserError(f"{archive}: {other.path.name} and {footage.path.name} share an id")
     return [by_id[name] for name in sorted(by_id)]
+
+
+class _Pictures(Sequence[np.ndarray]):
+    """Pictures, each read when it is asked for."""
+
+    def __init__(self, files: Sequence[Location]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Pictures(self._files[index])
+        return _read_picture(self._files[index])
+
+
+def _read_picture(file: Location) -> np.ndarray:
+    """uint8 RGB [H, W, 3]. Raises `UserError` naming the file."""
+    content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if image is None:
+        raise UserError(f"{file}: not a readable picture")
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _picture_folders(archive: Location) -> list[Location]:

@@ -12,13 +12,62 @@ from model.color import area_mean, lab_to_rgb, nearest_centroid, one_hot, rgb_to
 from model.colorizer import Colorizer, normalise_grey
 from model.pointer import copy_through_pointer
 from model.propagation.encoders import luma
+from model.propagation.annotations import (
+    Annotation,
+    BoxAnnotation,
+    KeypointAnnotation,
+    MaskAnnotation,
+    PointAnnotation,
+)
 from pipelines.labels.davis import davis_palette
 
 _REFERENCES = 3
 
 
+def drawn(frame_HW3: np.ndarray, labels: Annotation) -> np.ndarray:
+    """Frame with its labels over it, each object in its palette colour: uint8 RGB [H, W, 3]."""
+    if isinstance(labels, MaskAnnotation):
+        return overlay(frame_HW3, labels.ids_HW)
+    picture = np.ascontiguousarray(frame_HW3).copy()
+    thick_px = max(1, min(frame_HW3.shape[:2]) // 200)
+    if isinstance(labels, BoxAnnotation):
+        for label, (x, y, width, height) in zip(labels.ids, labels.xywh_px_N4, strict=True):
+            if np.isfinite([x, y, width, height]).all():
+                corners = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
+                cv2.rectangle(picture, *corners, _colour_of(label), thick_px)
+        return picture
+    for label, xy_px in _places(labels):
+        cv2.circle(picture, (round(xy_px[0]), round(xy_px[1])), 3 * thick_px, (255,) * 3, -1)
+        cv2.circle(
+            picture, (round(xy_px[0]), round(xy_px[1])), 2 * thick_px, _colour_of(label), -1
+        )
+    return picture
+
+
+def _places(labels: Annotation) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and place in px of every joint or point that is seen."""
+    if isinstance(labels, KeypointAnnotation):
+        for joints_K2 in labels.xy_px_NK2:
+            yield from ((k, xy) for k, xy in enumerate(joints_K2, 1) if np.isfinite(xy).all())
+    elif isinstance(labels, PointAnnotation):
+        for label, xy in zip(labels.ids, labels.xy_px_N2, strict=True):
+            if np.isfinite(xy).all():
+                yield label, xy
+
+
+def _palette_index(ids: np.ndarray) -> np.ndarray:
+    """Ids above 255 take the colours from the first on again."""
+    return np.where(ids > 0, (ids - 1) % 255 + 1, 0).astype(np.uint8)
+
+
+def _colour_of(label: int) -> tuple[int, ...]:
+    """Label 0 is an object where there is no background."""
+    return tuple(davis_palette()[_palette_index(np.array(label + 1))].tolist())
+
+
 def overlay(frame_HW3: np.ndarray, mask_HW: np.ndarray, opacity: float = 0.5) -> np.ndarray:
     """Frame with each object tinted in its palette colour and outlined."""
+    mask_HW = _palette_index(mask_HW.astype(np.int64))
     colours = davis_palette()[mask_HW]
     tinted = cv2.addWeighted(frame_HW3, 1 - opacity, colours, opacity, 0)
     picture = np.where((mask_HW > 0)[..., None], tinted, frame_HW3)

@@ -1,7 +1,7 @@
 """The output folder of a propagation: what may lie in it, which videos are finished, how one is committed.
 
-On a disk a video's masks are written into a hidden folder that is renamed when the last one is there.
-S3 renames nothing: there they are made on the local disk, uploaded, and only then a small object
+On a disk a video's labels are written into a hidden folder and moved to their place when the last one is
+there. S3 renames nothing: there they are made on the local disk, uploaded, and only then a small object
 `.complete/VIDEO` is written; a video without it does not count.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from pipelines.label_output import folder_of
 from pipelines.s3_path import S3Path
 from pipelines.storage import (
     Location,
@@ -29,13 +30,15 @@ from pipelines.storage import (
 )
 
 _COMPLETE = ".complete"
+_LABELS = ("masks", "labels")
 
 
 @dataclass(frozen=True)
 class VideoOutput:
     """Where the files of one video are to be written."""
 
-    masks: Path
+    place: Path
+    """An empty folder; what is put there (a folder or a file named after the video) is the labels."""
     film: Path
 
 
@@ -56,7 +59,7 @@ def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) 
     elif out.exists() and any(out.iterdir()) and not path.exists():
         raise UserError(f"{out}: is not empty and holds no propagation")
     if overwrite:
-        for name in (_COMPLETE, "masks", "overlays", "report"):
+        for name in (_COMPLETE, *_LABELS, "overlays", "report"):
             remove_folder(out / name)
         remove_files([out / "summary.json", out / "errors.parquet"])
     out.mkdir(parents=True, exist_ok=True)
@@ -65,33 +68,36 @@ def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) 
 
 
 def finished_videos(out: Location) -> set[str]:
-    """Ids of the videos that are labelled already, from one listing."""
+    """Ids of the videos that are labelled already, from one listing a folder."""
     if isinstance(out, S3Path):
         return set(files_in(out / _COMPLETE))
-    return {name for name in folders_in(out / "masks") if not name.startswith(".")}
+    names = [name for folder in _LABELS for name in folders_in(out / folder)]
+    names += [file.stem for file in files_in(out / "labels").values()]
+    return {name for name in names if not name.startswith(".")}
 
 
 @contextlib.contextmanager
-def video_output(out: Location, video_id: str) -> Iterator[VideoOutput]:
-    """Local paths for the masks and the film of a video; they count when the body has ended well."""
-    final = inside(out / "masks", video_id)
+def video_output(out: Location, video_id: str, format_name: str) -> Iterator[VideoOutput]:
+    """Local paths for the labels and the film of a video; they count when the body has ended well."""
+    folder = out / folder_of(format_name)
+    hidden = inside(folder, f".{video_id}.partial")
     film = inside(out / "overlays", f"{video_id}.mp4")
-    if isinstance(final, S3Path):
+    if isinstance(folder, S3Path):
         with tempfile.TemporaryDirectory() as name:
-            place = Path(name)
-            made = VideoOutput(place / "masks", place / "overlays" / "film.mp4")
-            for folder in (made.masks, made.film.parent):
-                folder.mkdir()
+            made = VideoOutput(Path(name) / "labels", Path(name) / "film" / "film.mp4")
+            for part in (made.place, made.film.parent):
+                part.mkdir()
             yield made
-            upload_folder(made.masks, final)
+            upload_folder(made.place, folder)
             if made.film.exists():
                 write_bytes(film, made.film.read_bytes())
             write_bytes(inside(out / _COMPLETE, video_id), b"")
         return
-    assert isinstance(film, Path)
-    partial = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    assert isinstance(film, Path) and isinstance(hidden, Path)
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True)
     film.parent.mkdir(parents=True, exist_ok=True)
-    yield VideoOutput(partial, film)
-    partial.replace(final)
+    yield VideoOutput(hidden, film)
+    for entry in hidden.iterdir():
+        entry.replace(folder / entry.name)
+    hidden.rmdir()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from model.propagation.annotations import MaskAnnotation
 from model.propagation.engine import LabelPropagator
-from pipelines.archive import PropagationTask
+from pipelines.archive_plan import PropagationTask
 from pipelines.evaluation import MaskEvaluation, SequenceScores, evaluate_masks
-from pipelines.labels.davis import read_mask, write_mask
+from pipelines.labels.davis import write_mask
+from pipelines.labels.mask_folders import MaskFolders
 from pipelines.pictures import overlay
 from pipelines.storage import Location
 
@@ -41,9 +43,12 @@ def probe_sequences(
 
     Raises `UserError` for a video that cannot be read, and where `evaluate_masks` does.
     """
+    reader = MaskFolders(truth)
     with tempfile.TemporaryDirectory() as place:
         last_frames = {
-            task.footage.video_id: _label(task, propagator, Path(place) / task.footage.video_id)
+            task.footage.video_id: _label(
+                task, reader.read(task.footage.video_id, task.anchors[0][1]), propagator, Path(place)
+            )
             for task in tasks
         }
         evaluation = evaluate_masks(truth, Path(place), processes=1, sequences=list(last_frames))
@@ -54,16 +59,18 @@ def probe_sequences(
     return SequenceProbe(evaluation, sequences)
 
 
-def _label(task: PropagationTask, propagator: LabelPropagator, masks: Path) -> np.ndarray:
+def _label(
+    task: PropagationTask, first: MaskAnnotation, propagator: LabelPropagator, place: Path
+) -> np.ndarray:
     """Write the mask of every frame of a video; returns the last frame under its own."""
     picture = np.empty(0)
     for index, (stem, frame) in enumerate(task.footage.frames()):
+        mask = first.ids_HW
         if index == 0:
-            mask = read_mask(task.mask)
             propagator.start(frame, mask)
         else:
             mask = propagator.step(frame).mask_HW
-        write_mask(masks / f"{stem}.png", mask)
+        write_mask(place / task.footage.video_id / f"{stem}.png", mask)
         picture = overlay(frame, mask)
     return picture
 

@@ -4,7 +4,6 @@ Shape legend: H height and W width in pixels, 3 the channels R, G, B.
 """
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -13,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.codec.context import ThreadType
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
@@ -34,67 +33,97 @@ _TO_RGB = Interpolation.BICUBIC
 def write_h264(
     path: Path, frames: Iterable[np.ndarray], fps_hz: float | Fraction, crf: int = 20
 ) -> int:
-    """Writes `frames` (uint8 RGB [H, W, 3], all of one size) as H.264 in MP4; returns their number.
+    """Writes `frames` (uint8 RGB [H, W, 3], all of one size) with `H264Writer`; returns their number."""
+    with H264Writer(path, fps_hz, crf) as film:
+        for frame_HW3 in frames:
+            film.write(frame_HW3)
+    return film.count
+
+
+class H264Writer:
+    """H.264 in MP4, a frame at a time.
 
     The pixel format is yuv420p (ITU-R BT.601 matrix, limited range, tagged as such) and the index
     stands before the data, so browsers play and stream the file. An odd height or width is made
     even by repeating the last row or column. `crf` is x264's constant rate factor: 0 lossless,
-    51 worst. The same frames give the same bytes. The file appears under its name only when it is
-    complete.
+    51 worst. The same frames give the same bytes. The file appears under its name when the `with`
+    block has ended well.
 
     Raises UserError if there is no frame, a frame is not uint8 [H, W, 3] or has another size than
     the first, the rate is not positive, or the encoder refuses; OSError if the disk does.
     """
-    if not 0 < fps_hz < float("inf"):
-        raise UserError(f"{path}: frame rate must be positive, got {fps_hz}")
-    rate = Fraction(fps_hz).limit_denominator(_LARGEST_RATE_DENOMINATOR)
-    remaining = iter(frames)
-    first_HW3 = next(remaining, None)
-    if first_HW3 is None:
-        raise UserError(f"{path}: no frames to write")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        count = _encode(temporary, path, itertools.chain([first_HW3], remaining), rate, crf)
-        temporary.replace(path)
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise UserError(f"{path}: cannot encode: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
 
+    def __init__(self, path: Path, fps_hz: float | Fraction, crf: int = 20) -> None:
+        if not 0 < fps_hz < float("inf"):
+            raise UserError(f"{path}: frame rate must be positive, got {fps_hz}")
+        self.count = 0
+        self._path = path
+        self._rate = Fraction(fps_hz).limit_denominator(_LARGEST_RATE_DENOMINATOR)
+        self._crf = crf
+        self._shape: tuple[int, ...] = ()
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
 
-def _encode(
-    temporary: Path, path: Path, frames: Iterator[np.ndarray], rate: Fraction, crf: int
-) -> int:
-    """Encodes into `temporary`; `path` is named in errors. Returns the number of frames."""
-    first_HW3 = next(frames)
-    _check_frame(path, 0, first_HW3, first_HW3.shape)
-    options = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with av.open(str(temporary), "w", format="mp4", options=options) as container:
-        stream = container.add_stream("libx264", rate=rate, options=_x264_options(crf))
+    def __enter__(self) -> "H264Writer":
+        return self
+
+    def write(self, frame_HW3: np.ndarray) -> None:
+        """The next frame, uint8 RGB [H, W, 3]."""
+        self._shape = self._shape or frame_HW3.shape
+        _check_frame(self._path, self.count, frame_HW3, self._shape)
+        with self._explained():
+            if self._container is None or self._stream is None:
+                self._container, self._stream = self._open()
+            frame = _yuv_frame(frame_HW3)
+            frame.pts = self.count
+            frame.time_base = 1 / self._rate
+            self._container.mux(self._stream.encode(frame))
+        self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._explained():
+                if kind is None:
+                    self._finish()
+                elif self._container is not None:
+                    self._container.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._container is None or self._stream is None:
+            raise UserError(f"{self._path}: no frames to write")
+        with self._container:
+            self._container.mux(self._stream.encode(None))
+        self._temporary.replace(self._path)
+
+    def _open(self) -> tuple[OutputContainer, VideoStream]:
+        options = {"movflags": "+faststart", "fflags": "+bitexact"}
+        container = av.open(str(self._temporary), "w", format="mp4", options=options)
+        stream = container.add_stream("libx264", rate=self._rate, options=_x264_options(self._crf))
         assert isinstance(stream, VideoStream)
-        height, width = first_HW3.shape[:2]
+        height, width = self._shape[:2]
         stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = "yuv420p"
-        stream.time_base = 1 / rate
+        stream.time_base = 1 / self._rate
         context = stream.codec_context
         context.thread_count = 1
         context.color_range = ColorRange.MPEG
         context.colorspace = Colorspace.SMPTE170M
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.BT709
-        count = 0
-        for frame_HW3 in itertools.chain([first_HW3], frames):
-            _check_frame(path, count, frame_HW3, first_HW3.shape)
-            frame = _yuv_frame(frame_HW3)
-            frame.pts = count
-            frame.time_base = 1 / rate
-            container.mux(stream.encode(frame))
-            count += 1
-        container.mux(stream.encode(None))
-    return count
+        return container, stream
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What PyAV raises, as what the rest of the program expects."""
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(self._path)) from error
+            raise UserError(f"{self._path}: cannot encode: {error.strerror}") from error
 
 
 def _x264_options(crf: int) -> dict[str, str]:

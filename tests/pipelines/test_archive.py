@@ -6,7 +6,8 @@ import pytest
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.propagation.protocols import get_protocol
-from pipelines.archive import ArchiveConfig, plan, propagate_archive
+from pipelines.archive import ArchiveConfig, propagate_archive
+from pipelines.archive_plan import LabelSource, plan
 from pipelines.labels.davis import read_mask, write_mask
 from pipelines.models import ModelSpec, parse_model
 from pipelines.video import write_h264
@@ -91,8 +92,8 @@ def test_what_cannot_be_labelled_is_an_error_row_and_the_rest_goes_on(place, ray
 
 def test_a_mask_of_another_size_is_refused_before_anything_starts(place):
     write_mask(place / "labels" / "-first" / "00000.png", np.ones((32, 64), np.uint8))
-    with pytest.raises(UserError, match=r"00000\.png: 64x32 px, its frame in .* is 64x64 px"):
-        plan(place / "archive", place / "labels")
+    with pytest.raises(UserError, match=r"-first, frame 00000: 64x32 px, its frame in .* is 64x64 px"):
+        plan(place / "archive", LabelSource(place / "labels"))
 
 
 def test_a_folder_with_other_things_in_it_is_refused(place):
