@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from model.propagation.affinity import ContextFrame
+    from model.propagation.matching import Matching
 
 PATHS = ("dense", "dense topk", "tiled")
 
@@ -128,6 +129,7 @@ def _measure(path: str, setting: Setting, labels_file: Path) -> Measurement:
     import torch
 
     from model.propagation.affinity import carry_dense, carry_tiled
+    from model.propagation.matching import Matching
 
     torch.set_num_threads(setting.threads)
     paths: dict[str, Callable[..., Tensor]] = {
@@ -136,15 +138,15 @@ def _measure(path: str, setting: Setting, labels_file: Path) -> Measurement:
         "tiled": carry_tiled,
     }
     run = paths[path]
-    choice = {"top_k": setting.top_k, "radius_cells": setting.radius_cells}
+    matching = Matching(top_k=setting.top_k, radius_cells=setting.radius_cells)
     query, context = _inputs(Setting(height_cells=9, width_cells=9, channels=setting.channels))
-    run(query, context, **choice)
+    run(query, context, matching)
     query, context = _inputs(setting)
     before_mib = _peak_mib()
     seconds, cpu_seconds = [], []
     for _ in range(setting.frames):
         begin, begin_cpu = time.perf_counter(), time.process_time()
-        carried = run(query, context, **choice)
+        carried = run(query, context, matching)
         seconds.append(time.perf_counter() - begin)
         cpu_seconds.append(time.process_time() - begin_cpu)
     np.save(labels_file, carried.numpy())
@@ -185,21 +187,20 @@ def _inputs(setting: Setting) -> "tuple[Tensor, list[ContextFrame]]":
 def _carry_dense_topk(
     query_CHW: "Tensor",
     context: "Sequence[ContextFrame]",
-    *,
-    top_k: int,
-    radius_cells: float,
+    matching: "Matching",
     block_queries: int = 64,
 ) -> "Tensor":
     """The usual way: blocks of queries against all keys into one buffer, mask added, topk."""
     import torch
 
+    assert matching.top_k is not None and matching.radius_cells is not None
     _, height, width = query_CHW.shape
     query_QC = query_CHW.flatten(1).T.contiguous()
     key_NC = torch.cat([frame.key_CHW.flatten(1).T for frame in context])
     labels_NL = torch.cat([frame.labels_LHW.flatten(1).T for frame in context])
     windowed = torch.tensor([frame.windowed for frame in context])
     place = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()
-    outside_PP = torch.cdist(place, place) >= radius_cells
+    outside_PP = torch.cdist(place, place) >= matching.radius_cells
     mask_PP = torch.zeros(outside_PP.shape).masked_fill_(outside_PP, -torch.inf)
     logits_QN = torch.empty(block_queries, len(key_NC))
     carried = []
@@ -210,7 +211,7 @@ def _carry_dense_topk(
         block_QFP = block_QN.view(len(block_QC), len(context), -1)
         for number in windowed.nonzero().flatten().tolist():
             block_QFP[:, number] += mask_PP[first : first + block_queries]
-        values_QK, index_QK = block_QN.topk(top_k, dim=1)
+        values_QK, index_QK = block_QN.topk(matching.top_k, dim=1)
         carried.append((values_QK.softmax(1)[..., None] * labels_NL[index_QK]).sum(1))
     return torch.cat(carried).T.reshape(-1, height, width)
 

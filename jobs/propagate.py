@@ -30,8 +30,11 @@ class PropagateOptions:
     model: str
     """A run folder or .safetensors file, `untrained`, either with `+lab` for colours joined; `lab`
     (colours alone), `flow` (optical flow) or `identity` (the first mask repeated)."""
-    protocol: Literal["vidcolor", "crw"] = "crw"
-    """How labels are carried: `vidcolor` (the paper's) or `crw` (first frame + last 20, top-10).
+    protocol: Literal[
+        "vidcolor", "timecycle", "uvc", "corrflow", "mast", "crw", "vfs", "dino", "dinov3"
+    ] = "crw"
+    """How labels are carried, each as that system was evaluated: `vidcolor` (the paper's), `crw` (first
+    frame + last 20, top-10), ...; summary.json holds all settings.
     `flow` and `identity` match nothing, whatever the protocol."""
     set: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Change a setting of the protocol: --set top_k=15."""

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.propagation.engine import PropagationResult, check_first, check_next
-from model.propagation.grid import CellGrid
+from model.propagation.checks import check_first, check_next
+from model.propagation.grid import LARGEST_BYTE, CellGrid
+from model.propagation.results import PropagationResult, mask_result
 
 METHOD = "OpenCV DIS flow, preset MEDIUM, luma at full size, soft masks warped frame by frame"
 LEAST_SIDE_PX = 32
@@ -54,11 +55,12 @@ class FlowPropagator:
         self._ids: tuple[int, ...] = ()
         self._frame_index = 0
 
-    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
-        """As `Propagator.start`, with the same errors for the same input."""
+    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> PropagationResult:
+        """As `Propagator.start` with a mask, with the same errors for the same input."""
         self._ids = check_first(frame_HW3, mask_HW)
         self._planes = [(mask_HW == label).astype(np.float32) for label in self._ids]
         self._before, self._frame_index = frame_HW3, 0
+        return mask_result(mask_HW.copy(), self._on_cells(), self._ids)
 
     def step(self, frame_HW3: np.ndarray) -> PropagationResult:
         """Labels of the next frame; errors as `Propagator.step`."""
@@ -70,8 +72,9 @@ class FlowPropagator:
         source_HW2 = _pixel_centres(flow_HW2.shape[:2]) + flow_HW2
         self._planes = [_sampled(plane, source_HW2) for plane in self._planes]
         self._before = frame_HW3
-        mask_HW = np.array(self._ids, np.uint8)[np.argmax(self._planes, axis=0)]
-        return PropagationResult(mask_HW, self._on_cells(), self._ids)
+        dtype = np.uint8 if max(self._ids) <= LARGEST_BYTE else np.int32
+        mask_HW = np.array(self._ids, dtype)[np.argmax(self._planes, axis=0)]
+        return mask_result(mask_HW, self._on_cells(), self._ids)
 
     def _on_cells(self) -> Tensor:
         """Mean share of each label over the pixels of each cell: float32 [L, h, w]."""

@@ -1,36 +1,34 @@
 """Carrying labels from context frames to a query frame through a softmax affinity.
 
-Shape suffixes: C channels, L label channels, F frames, H W rows and columns of the cell grid,
-P = H*W cells of one frame, R cells of a rectangle of it, N context cells and Q query cells
-considered together, K cells kept by the top-k, G groups of M cells.
+Shape suffixes: C channels, L label columns, F frames, H W rows and columns of the cell grid,
+P = H*W cells of one frame, N context cells and Q query cells considered together, S cells of one
+softmax, G softmaxes.
 
 For query cell j and context cell i the logit is the dot product s_ij = <query_j, key_i>; any
-normalisation and temperature is already inside the vectors. The weights are one softmax over
-*all* context cells that query cell j may see (joint over the frames), and the carried label is
-y_j = sum_i A_ij c_i: the pointer of Vondrick et al. 2018 (arXiv 1806.09594), with the top-k and
-the window of Jabri et al. 2020 (arXiv 2006.14613) where they are asked for.
+normalisation and temperature is already inside the vectors. The weights are a softmax over the
+context cells that query cell j may see, and the carried label is y_j = sum_i A_ij c_i: the pointer
+of Vondrick et al. 2018 (arXiv 1806.09594). `Matching` says what is seen and kept: the top-k and the
+window of Jabri et al. 2020 (arXiv 2006.14613), and how other systems do it.
 
-- Window: in a frame marked `windowed`, query cell (y, x) sees only the cells at a distance
-  strictly below `radius_cells`. With `radius_cells=None` no frame has a window.
-- Top-k: only the k largest logits over all frames together enter the softmax, in float32.
+- Window: in a frame marked `windowed`, query cell (y, x) sees only the cells within the window.
+- Top-k: the largest logits, over all frames together or in each frame, in float32.
 - Ties: context cells are numbered by frame (in the order given), then row, then column. Among
   equal logits the lowest number wins, so exactly k cells are kept and the choice does not depend
-  on the device or on the tiling.
+  on the device or on the tiling. (DINO keeps every cell that ties with the k-th; here k are kept.)
 
 `carry_dense` is the readable reference; `carry_tiled` gives the same answer from far fewer dot
-products and is what `carry` runs.
+products and is what `carry` runs. `find_affinity` keeps the weights, for labels that come later.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
 
-TILE_CELLS = 12  # side of a query tile; larger: fewer, bigger products, more cells off the disc
-GROUP_CELLS = 32  # context cells whose maximum is compared first when the top-k is selected
+from model.propagation.matching import Matching
+from model.propagation.tiles import TILE_CELLS, TileWeights, tile_weights
+
 DENSE_BLOCK_QUERIES = 64  # query cells per block of the dense reference, bounds its memory
 
 
@@ -43,245 +41,151 @@ class ContextFrame:
     labels_LHW: Tensor
     """Label columns on the same grid: soft masks, joints, colours, in any mixture."""
     windowed: bool
-    """Whether `radius_cells` limits what a query cell sees of this frame."""
+    """Whether the window limits what a query cell sees of this frame."""
 
 
-def carry(
-    query_CHW: Tensor,
-    context: Sequence[ContextFrame],
-    *,
-    top_k: int | None,
-    radius_cells: float | None,
-) -> Tensor:
-    """Labels [L,H,W] float32 of the query frame: `carry_tiled` with its default tile."""
-    return carry_tiled(query_CHW, context, top_k=top_k, radius_cells=radius_cells)
+@dataclass(frozen=True)
+class Affinity:
+    """What every cell of a query frame takes from which context cells: found once, applied to any labels.
 
-
-def carry_dense(
-    query_CHW: Tensor,
-    context: Sequence[ContextFrame],
-    *,
-    top_k: int | None,
-    radius_cells: float | None,
-) -> Tensor:
-    """The reference: every query cell against every context cell, then the mask.
-
-    Returns labels [L,H,W] float32. Raises ValueError for shapes that do not fit together, an
-    empty context, `top_k` < 1 or `radius_cells` <= 0.
+    With a top-k it is sparse: k numbers and weights a cell (771 kB for 480x854 px at stride 8, k = 10).
     """
-    _check(query_CHW, context, top_k, radius_cells)
-    _, height, width = query_CHW.shape
-    cells = height * width
-    query_QC = query_CHW.float().flatten(1).T
-    key_NC = torch.cat([frame.key_CHW.float().flatten(1).T for frame in context])
-    labels_NL = torch.cat([frame.labels_LHW.float().flatten(1).T for frame in context])
-    cell_P = torch.arange(cells, device=key_NC.device)
-    windowed_F1 = torch.tensor([[frame.windowed] for frame in context], device=key_NC.device)
 
-    carried_QL = []
-    for cell_Q in cell_P.split(DENSE_BLOCK_QUERIES):
-        logits_QN = query_QC[cell_Q] @ key_NC.T
-        if radius_cells is not None:
-            dy_QP = cell_P // width - (cell_Q // width)[:, None]
-            dx_QP = cell_P % width - (cell_Q % width)[:, None]
-            outside_QP = dy_QP.square() + dx_QP.square() >= radius_cells**2
-            outside_QFP = outside_QP[:, None] & windowed_F1
-            logits_QN.masked_fill_(outside_QFP.flatten(1), -torch.inf)
-        if top_k is not None and top_k < len(key_NC):
-            least_Q1 = logits_QN.topk(top_k, dim=1).values[:, -1:]
-            above_QN = logits_QN > least_Q1
-            tied_QN = logits_QN == least_Q1
-            room_Q1 = top_k - above_QN.sum(1, keepdim=True)
-            kept_QN = above_QN | (tied_QN & (tied_QN.cumsum(1, dtype=torch.int32) <= room_Q1))
-            logits_QN.masked_fill_(~kept_QN, -torch.inf)
-        carried_QL.append(logits_QN.softmax(1) @ labels_NL)
-    return torch.cat(carried_QL).T.reshape(-1, height, width)
+    size_cells: tuple[int, int]
+    frames: int
+    """Context frames; cell (y, x) of frame f has the number (f * height + y) * width + x."""
+    tiles: tuple[TileWeights, ...]
+
+    def apply(self, labels: Sequence[Tensor]) -> Tensor:
+        """Label columns [L,H,W] of each context frame -> those of the query frame, float32 [L,H,W].
+
+        Raises ValueError for labels of another number of frames or another grid.
+        """
+        if len(labels) != self.frames:
+            raise ValueError(f"labels of {len(labels)} frames, expected {self.frames}")
+        _check_labels(labels, self.size_cells)
+        return _apply(self.tiles, labels)
+
+
+@torch.no_grad()
+def find_affinity(
+    query_CHW: Tensor, keys: Sequence[Tensor], windowed: Sequence[bool], matching: Matching
+) -> Affinity:
+    """The affinity of a query frame to the context frames with those keys [C,H,W].
+
+    Without a top-k it holds a weight for every pair of cells that can see each other, which `carry`
+    does not. Raises ValueError for shapes that do not fit together or an empty context.
+    """
+    _check_keys(query_CHW, keys)
+    tiles = tuple(tile_weights(query_CHW, keys, windowed, matching))
+    return Affinity((query_CHW.shape[1], query_CHW.shape[2]), len(keys), tiles)
+
+
+def carry(query_CHW: Tensor, context: Sequence[ContextFrame], matching: Matching) -> Tensor:
+    """Labels [L,H,W] float32 of the query frame: `carry_tiled` with its default tile."""
+    return carry_tiled(query_CHW, context, matching)
 
 
 @torch.no_grad()
 def carry_tiled(
     query_CHW: Tensor,
     context: Sequence[ContextFrame],
+    matching: Matching,
     *,
-    top_k: int | None,
-    radius_cells: float | None,
     tile_cells: int = TILE_CELLS,
 ) -> Tensor:
-    """The fast path: square query tiles against the part of each frame that a tile can see.
-
-    All cells of a tile share one rectangle of keys, the tile enlarged by the radius; the keys of
-    consecutive windowed frames are stacked, so a tile costs one matrix product per run of frames.
-    Memory beyond the inputs: one copy of the keys, and `tile_cells`^2 x (cells seen) logits.
+    """The fast path: weights are found and used tile by tile, and not kept.
 
     Returns labels [L,H,W] float32, equal to `carry_dense` within rounding. Raises as it does.
     """
-    _check(query_CHW, context, top_k, radius_cells)
-    _, height, width = query_CHW.shape
-    query_HWC = query_CHW.permute(1, 2, 0).float().contiguous()
-    labels_NL = torch.cat([frame.labels_LHW.float().flatten(1).T for frame in context])
-    runs = _runs(context, radius_cells)
+    keys = [frame.key_CHW for frame in context]
+    labels = [frame.labels_LHW for frame in context]
+    _check_keys(query_CHW, keys)
+    _check_labels(labels, query_CHW.shape[1:])
+    windowed = [frame.windowed for frame in context]
+    return _apply(tile_weights(query_CHW, keys, windowed, matching, tile_cells), labels)
 
-    carried_HWL = labels_NL.new_empty(height, width, labels_NL.shape[1])
-    for top, bottom in _spans(height, tile_cells):
-        for left, right in _spans(width, tile_cells):
-            tile = _Tile(top, bottom, left, right)
-            query_QC = query_HWC[top:bottom, left:right].flatten(0, 1)
-            logits_NQ, index_N = _tile_logits(query_QC, tile, runs, radius_cells)
-            if top_k is None:
-                seen_NL = labels_NL[index_N]
-                carried_QL = logits_NQ[: len(index_N)].softmax(0).T @ seen_NL
-            else:
-                values_KQ, kept_KQ = _top_k(logits_NQ, top_k)
-                # Padding is kept only where fewer than k cells are seen, and weighs nothing.
-                kept_KQ = index_N[kept_KQ.clamp(max=len(index_N) - 1)]
-                weights_KQ = values_KQ.softmax(0)
-                carried_QL = (weights_KQ[..., None] * labels_NL[kept_KQ]).sum(0)
-            carried_HWL[top:bottom, left:right] = carried_QL.view(bottom - top, right - left, -1)
+
+def carry_dense(query_CHW: Tensor, context: Sequence[ContextFrame], matching: Matching) -> Tensor:
+    """The reference: every query cell against every context cell, then the window, then the top-k.
+
+    Returns labels [L,H,W] float32. Raises ValueError for shapes that do not fit together or an empty
+    context.
+    """
+    _check_keys(query_CHW, [frame.key_CHW for frame in context])
+    _check_labels([frame.labels_LHW for frame in context], query_CHW.shape[1:])
+    _, height, width = query_CHW.shape
+    query_QC = query_CHW.float().flatten(1).T
+    key_NC = torch.cat([frame.key_CHW.float().flatten(1).T for frame in context])
+    labels_NL = torch.cat([frame.labels_LHW.float().flatten(1).T for frame in context])
+    cell_P = torch.arange(height * width, device=key_NC.device)
+    windowed_F1 = torch.tensor([[frame.windowed] for frame in context], device=key_NC.device)
+    softmaxes = 1 if matching.softmax == "joint" else len(context)
+
+    carried_QL = []
+    for cell_Q in cell_P.split(DENSE_BLOCK_QUERIES):
+        logits_QN = query_QC[cell_Q] @ key_NC.T
+        if matching.radius_cells is not None:
+            outside_QP = _outside(cell_Q, cell_P, width, matching)
+            outside_QFP = outside_QP[:, None] & windowed_F1
+            logits_QN.masked_fill_(outside_QFP.flatten(1), -torch.inf)
+        logits_QGS = logits_QN.unflatten(1, (softmaxes, -1))
+        kept_QGS = _kept(logits_QGS, matching.top_k)
+        if matching.top_k_stage == "before":
+            weights_QGS = logits_QGS.masked_fill(~kept_QGS, -torch.inf).softmax(2)
+        else:
+            weights_QGS = logits_QGS.softmax(2).masked_fill(~kept_QGS, 0.0)
+        carried_QL.append(weights_QGS.flatten(1) / softmaxes @ labels_NL)
+    return torch.cat(carried_QL).T.reshape(-1, height, width)
+
+
+def _outside(cell_Q: Tensor, cell_P: Tensor, width: int, matching: Matching) -> Tensor:
+    """Whether cell p lies outside the window of query cell q: bool [Q,P]."""
+    assert matching.radius_cells is not None
+    dy_QP = (cell_P // width - (cell_Q // width)[:, None]).abs()
+    dx_QP = (cell_P % width - (cell_Q % width)[:, None]).abs()
+    if matching.window_shape == "square":
+        distance_QP, radius = torch.maximum(dy_QP, dx_QP), matching.radius_cells
+    else:
+        distance_QP, radius = dy_QP.square() + dx_QP.square(), matching.radius_cells**2
+    return distance_QP > radius if matching.window_closed else distance_QP >= radius
+
+
+def _kept(logits_QGS: Tensor, top_k: int | None) -> Tensor:
+    """Which cells of each softmax the top-k keeps: bool [Q,G,S]."""
+    if top_k is None or top_k >= logits_QGS.shape[2]:
+        return torch.ones_like(logits_QGS, dtype=torch.bool)
+    least_QG1 = logits_QGS.topk(top_k, dim=2).values[..., -1:]
+    above_QGS = logits_QGS > least_QG1
+    tied_QGS = logits_QGS == least_QG1
+    room_QG1 = top_k - above_QGS.sum(2, keepdim=True)
+    return above_QGS | (tied_QGS & (tied_QGS.cumsum(2, dtype=torch.int32) <= room_QG1))
+
+
+def _apply(tiles: Iterable[TileWeights], labels: Sequence[Tensor]) -> Tensor:
+    labels_NL = torch.cat([columns.float().flatten(1).T for columns in labels])
+    columns, height, width = labels[0].shape
+    carried_HWL = labels_NL.new_empty(height, width, columns)
+    for weights in tiles:
+        tile = weights.tile
+        rows, cells = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+        part_HWL = weights.apply(labels_NL).view(tile.bottom - tile.top, -1, columns)
+        carried_HWL[rows, cells] = part_HWL
     return carried_HWL.permute(2, 0, 1).contiguous()
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """Query cells of rows [top, bottom) and columns [left, right)."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Consecutive context frames with or without a window, keys stacked channels last."""
-
-    key_FHWC: Tensor
-    index_FHW: Tensor  # number of each cell in the whole context
-    windowed: bool
-
-
-def _runs(context: Sequence[ContextFrame], radius_cells: float | None) -> list[_Run]:
-    runs: list[_Run] = []
-    cells_before = 0
-    for windowed, group in groupby(context, lambda f: f.windowed and radius_cells is not None):
-        keys = [frame.key_CHW for frame in group]
-        channels, height, width = keys[0].shape
-        key_FHWC = torch.empty(
-            (len(keys), height, width, channels), dtype=torch.float32, device=keys[0].device
-        )
-        for slot_HWC, key_CHW in zip(key_FHWC, keys, strict=True):
-            slot_HWC.copy_(key_CHW.permute(1, 2, 0))
-        cells = len(keys) * height * width
-        index = torch.arange(cells_before, cells_before + cells, device=keys[0].device)
-        runs.append(_Run(key_FHWC, index.view(len(keys), height, width), windowed))
-        cells_before += cells
-    return runs
-
-
-def _tile_logits(
-    query_QC: Tensor, tile: _Tile, runs: Sequence[_Run], radius_cells: float | None
-) -> tuple[Tensor, Tensor]:
-    """Logits [N,Q] of a tile against the cells it can see, and their context numbers [N].
-
-    Rows are in the order of the context numbers. Logits outside a disc are -inf, and so are a
-    few rows of padding at the end, beyond N, which make the rows a multiple of GROUP_CELLS.
-    """
-    parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
-    for run in runs:
-        if not run.windowed or radius_cells is None:
-            parts.append((run.key_FHWC.flatten(0, 2), run.index_FHW.flatten(), None))
-            continue
-        _, height, width = run.index_FHW.shape
-        reach = math.ceil(min(radius_cells, height + width)) - 1  # strict: 12 reaches 11 cells
-        rows = slice(max(tile.top - reach, 0), min(tile.bottom + reach, height))
-        columns = slice(max(tile.left - reach, 0), min(tile.right + reach, width))
-        parts.append(
-            (
-                run.key_FHWC[:, rows, columns].flatten(0, 2),
-                run.index_FHW[:, rows, columns].flatten(),
-                _disc_mask(tile, rows, columns, radius_cells, query_QC.device),
-            )
-        )
-    seen = sum(len(index_N) for _, index_N, _ in parts)
-    logits_NQ = query_QC.new_empty(-(-seen // GROUP_CELLS) * GROUP_CELLS, len(query_QC))
-    logits_NQ[seen:] = -torch.inf
-    first = 0
-    for key_NC, index_N, mask_RQ in parts:
-        part_NQ = logits_NQ[first : first + len(index_N)]
-        torch.mm(key_NC, query_QC.T, out=part_NQ)
-        if mask_RQ is not None:
-            part_NQ.view(-1, *mask_RQ.shape).add_(mask_RQ)
-        first += len(index_N)
-    return logits_NQ, torch.cat([index_N for _, index_N, _ in parts])
-
-
-def _disc_mask(
-    tile: _Tile, rows: slice, columns: slice, radius_cells: float, device: torch.device
-) -> Tensor:
-    """0 where a cell of the rectangle is inside the disc of a query cell, else -inf: [R,Q]."""
-    y_R = torch.arange(rows.start, rows.stop, device=device)[:, None]
-    x_R = torch.arange(columns.start, columns.stop, device=device)[:, None]
-    dy2 = (y_R - torch.arange(tile.top, tile.bottom, device=device)).square()
-    dx2 = (x_R - torch.arange(tile.left, tile.right, device=device)).square()
-    distance2 = dy2[:, None, :, None] + dx2[None, :, None, :]
-    inside = (distance2 < radius_cells**2).flatten(2).flatten(0, 1)
-    return torch.zeros(inside.shape, device=device).masked_fill_(~inside, -torch.inf)
-
-
-def _top_k(logits_NQ: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Exact top k of each column with the tie rule of this module: values and rows, [K,Q].
-
-    Rows are compared in groups of GROUP_CELLS first (N is a multiple of it). The k best rows lie
-    in the k groups with the best maxima, because groups are consecutive rows: of two groups with
-    the same maximum the earlier one holds the earlier best row.
-    """
-    best_GQ = logits_NQ.view(-1, GROUP_CELLS, logits_NQ.shape[1]).amax(1)
-    group_G1 = torch.arange(len(best_GQ), device=logits_NQ.device)[:, None]
-    group_KQ = _rank(best_GQ, group_G1).topk(min(k, len(best_GQ)), dim=0).indices
-    member = torch.arange(GROUP_CELLS, device=logits_NQ.device)
-    row_MQ = (group_KQ[:, None] * GROUP_CELLS + member[None, :, None]).flatten(0, 1)
-    value_MQ = logits_NQ.gather(0, row_MQ)
-    kept_KQ = _rank(value_MQ, row_MQ).topk(min(k, len(row_MQ)), dim=0).indices
-    return value_MQ.gather(0, kept_KQ), row_MQ.gather(0, kept_KQ)
-
-
-def _rank(values: Tensor, index: Tensor) -> Tensor:
-    """int64 that orders float32 values first and lower indices (below 2^32) before higher ones.
-
-    The bits of a float, with the magnitude bits of negative numbers flipped, order like the
-    float; adding 0 turns -0.0 into 0.0, which is equal to it.
-    """
-    bits = (values + 0.0).view(torch.int32)
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return (ordered.long() << 32) - index
-
-
-def _spans(length: int, most: int) -> list[tuple[int, int]]:
-    """Cut `length` into spans of nearly equal size, `most` or less each."""
-    pieces = -(-length // most)
-    edges = [length * piece // pieces for piece in range(pieces + 1)]
-    return list(pairwise(edges))
-
-
-def _check(
-    query_CHW: Tensor,
-    context: Sequence[ContextFrame],
-    top_k: int | None,
-    radius_cells: float | None,
-) -> None:
-    if not context:
+def _check_keys(query_CHW: Tensor, keys: Sequence[Tensor]) -> None:
+    if not keys:
         raise ValueError("labels can only be carried from at least one context frame")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, not {top_k}")
-    if radius_cells is not None and not radius_cells > 0:
-        raise ValueError(f"radius_cells must be positive, not {radius_cells}")
-    labels = context[0].labels_LHW.shape[0]
-    for frame in context:
-        if frame.key_CHW.shape != query_CHW.shape:
+    for key_CHW in keys:
+        if key_CHW.shape != query_CHW.shape:
             raise ValueError(
-                f"a key has shape {tuple(frame.key_CHW.shape)}, the query {tuple(query_CHW.shape)}"
+                f"a key has shape {tuple(key_CHW.shape)}, the query {tuple(query_CHW.shape)}"
             )
-        if frame.labels_LHW.shape != (labels, *query_CHW.shape[1:]):
-            raise ValueError(
-                f"labels have shape {tuple(frame.labels_LHW.shape)}, "
-                f"expected {(labels, *query_CHW.shape[1:])}"
-            )
+
+
+def _check_labels(labels: Sequence[Tensor], size_cells: Sequence[int]) -> None:
+    expected = (labels[0].shape[0], *size_cells)
+    for columns in labels:
+        if columns.shape != expected:
+            raise ValueError(f"labels have shape {tuple(columns.shape)}, expected {expected}")

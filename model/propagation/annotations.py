@@ -36,7 +36,7 @@ class BoxAnnotation:
 
     ids: tuple[int, ...]
     xywh_px_N4: NDArray[Any]
-    """Floats [N, 4]."""
+    """Floats [N, 4]; NaN for a box that is not seen."""
 
 
 @dataclass(frozen=True)
@@ -48,4 +48,14 @@ class PointAnnotation:
     """Floats [N, 2]; NaN for a point that is hidden."""
 
 
-Annotation = MaskAnnotation | KeypointAnnotation | BoxAnnotation | PointAnnotation
+@dataclass(frozen=True)
+class ColourAnnotation:
+    """Colours to be carried; the same record holds those that arrive."""
+
+    ab_HW2: NDArray[Any]
+    """Floats [H, W, 2]: CIE Lab's a and b of every pixel, in Lab units."""
+
+
+Annotation = (
+    MaskAnnotation | KeypointAnnotation | BoxAnnotation | PointAnnotation | ColourAnnotation
+)

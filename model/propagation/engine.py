@@ -1,22 +1,32 @@
-"""Streaming label propagation: one annotated frame in, then one mask per frame.
+"""Streaming label propagation: an annotated frame in, then labels for every later one, a frame at a time.
 
-Shape suffixes: C channels of base features, D channels of matching vectors, L labels (background
-first), H W rows and columns (of pixels for frames and masks, else of cells).
+Shape suffixes: C channels of base features, D channels of matching vectors, L label columns,
+H W rows and columns of pixels, h w of cells.
 """
 
+import copy
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.errors import UserError
 from model.propagation.affinity import ContextFrame, carry
+from model.propagation.annotations import Annotation
+from model.propagation.checks import (
+    Labels,
+    as_annotations,
+    check_frame,
+    check_next,
+    check_something,
+)
+from model.propagation.columns.kind import Drawing
+from model.propagation.columns.layout import LabelLayout
 from model.propagation.grid import CellGrid
+from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.memory import Memory
-from model.propagation.protocols import MatchingProtocol
+from model.propagation.results import PropagationResult
 
 IDENTITY_CELL_PX = 8  # grid of the identity baseline's soft labels
 
@@ -45,81 +55,106 @@ class Encoder(typing.Protocol):
 class LabelPropagator(typing.Protocol):
     """What carries the mask of a video's first frame through its frames, one video at a time."""
 
-    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None: ...
-    def step(self, frame_HW3: np.ndarray) -> "PropagationResult": ...
-
-
-@dataclass(frozen=True)
-class PropagationResult:
-    """The labels of one frame."""
-
-    mask_HW: np.ndarray
-    """uint8, frame size, the ids of the first mask."""
-    probabilities_LHW: Tensor
-    """float32 on the cell grid, in the order of `object_ids`."""
-    object_ids: tuple[int, ...]
-    """0 for background, then the ids of the first mask in ascending order."""
+    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray, /) -> PropagationResult: ...
+    def step(self, frame_HW3: np.ndarray, /) -> PropagationResult: ...
 
 
 class Propagator:
-    """Carries the mask of a video's first frame to every later one, a frame at a time.
+    """Carries the labels of a video's first frame, and of later annotated ones, through the others.
 
-    Memory is bounded by the protocol: the features and soft labels of its context frames.
+    Memory is bounded by the protocol and the number of annotated frames: the features and labels of
+    the context. With `half_memory` the features stay in half precision: half the memory, and logits
+    that are off by some thousandths. All arithmetic is in float32 as before.
     """
 
     def __init__(
-        self, encoder: Encoder, protocol: MatchingProtocol, device: torch.device | str = "cpu"
+        self,
+        encoder: Encoder,
+        protocol: MatchingProtocol,
+        device: torch.device | str = "cpu",
+        *,
+        half_memory: bool = False,
     ) -> None:
         self._encoder = encoder
         self._protocol = protocol
         self._device = torch.device(device)
+        self._half_memory = half_memory
         self._memory = Memory(protocol)
-        self._grid: CellGrid | None = None
-        self._ids: tuple[int, ...] = ()
+        self._layout: LabelLayout | None = None
         self._frame_index = 0
 
     @torch.inference_mode()
-    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
-        """Begin a video: its first frame, uint8 RGB [H,W,3], and the mask of it, uint8 [H,W].
+    def start(self, frame_HW3: np.ndarray, labels: Labels) -> PropagationResult:
+        """Begin a video: its first frame, uint8 RGB [H,W,3], and the labels of it.
 
-        Every value of the mask but 0 is an object; ids need not be contiguous. Forgets the video
-        before. Raises UserError for a mask without objects, a mask whose size differs from the
-        frame's, other shapes or types, or a `frame_size_px` that does not fit the encoder.
+        `labels` is a mask of integers [H,W], or annotations, at most one of each kind. Every value of a
+        mask but 0 is an object; ids need not be contiguous. Forgets the video before. Returns the
+        labels as they are carried from here. Raises UserError for no labels, labels that name no object
+        and no place, a mask whose size differs from the frame's, ids that repeat, other shapes or
+        types, or a `frame_size_px` that does not fit the encoder.
         """
-        ids = check_first(frame_HW3, mask_HW)
+        check_frame(frame_HW3, 0)
+        annotations = as_annotations(labels)
         size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
-        grid = CellGrid(size_px, self._encoder.stride_px, self._protocol.frame_size_px)
-        features = self._encode(grid, frame_HW3)
-        labels = grid.to_cells(mask_HW, ids, self._protocol.label_resize, self._device)
-        self._grid, self._ids, self._frame_index = grid, ids, 0
+        drawing = drawing_of(self._encoder, self._protocol, size_px, self._device)
+        layout = LabelLayout.empty(drawing).extended(annotations)
+        check_something(layout, annotations)
+        features = self._encode(drawing.grid, frame_HW3)
+        labels_Lhw = layout.corrected(None, annotations)
         self._memory = Memory(self._protocol)
-        self._memory.add(0, features, labels, anchor=True)
+        self._layout, self._frame_index = layout, 0
+        self._remember(features, labels_Lhw, anchor=True)
+        return layout.result(labels_Lhw, annotations)
 
     @torch.inference_mode()
-    def step(self, frame_HW3: np.ndarray) -> PropagationResult:
+    def step(
+        self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = ()
+    ) -> PropagationResult:
         """Labels of the next frame, uint8 RGB [H,W,3].
 
-        Raises UserError for a frame of another size than the first, RuntimeError before `start`.
+        A frame with `annotations` becomes an anchor, and predictions before it leave the memory. What
+        it holds of a kind replaces all that was predicted of that kind: ids that are new get columns
+        from here on, ids that it does not name are gone from this frame (earlier anchors may bring them
+        back), and an annotation without objects means that nothing of the kind is there. Kinds without
+        an annotation are predicted as ever. The result has the annotations as they were given. Raises
+        UserError for a frame of another size than the first and for annotations that cannot be of this
+        video, RuntimeError before `start`.
         """
-        if self._grid is None:
+        if self._layout is None:
             raise RuntimeError("step() needs start() with an annotated frame first")
-        frame_index = self._frame_index + 1
-        check_next(frame_HW3, self._grid.frame_size_px, frame_index)
-        features = self._encode(self._grid, frame_HW3)
+        grid = self._layout.drawing.grid
+        check_next(frame_HW3, grid.frame_size_px, self._frame_index + 1)
+        annotations = as_annotations(annotations)
+        layout = self._layout.extended(annotations)
+        features = self._encode(grid, frame_HW3)
+        labels_Lhw = layout.corrected(self._carry(features), annotations)
+        result = layout.result(labels_Lhw, annotations)
+        self._layout = layout
+        self._frame_index += 1
+        if self._protocol.carried_state == "hard":
+            labels_Lhw = layout.decided(labels_Lhw, result)
+        self._remember(features, labels_Lhw, anchor=bool(annotations))
+        return result
+
+    def _carry(self, features: Tensor) -> Tensor:
+        """The columns known so far, carried to a frame with those features."""
+        assert self._layout is not None
         frames = self._memory.context()
-        keys, query = self._encoder.match([frame.features_CHW for frame in frames], features)
-        labels = carry(
-            query,
-            [
-                ContextFrame(key, frame.labels_LHW, frame.windowed)
-                for key, frame in zip(keys, frames, strict=True)
-            ],
-            top_k=self._protocol.top_k,
-            radius_cells=self._protocol.radius_cells,
+        keys, query = self._encoder.match(
+            [frame.features_CHW.to(features.dtype) for frame in frames], features
         )
-        self._memory.add(frame_index, features, labels, anchor=False)
-        self._frame_index = frame_index
-        return PropagationResult(self._grid.to_mask(labels, self._ids), labels, self._ids)
+        context = [
+            ContextFrame(key, self._layout.padded(frame.labels_LHW), frame.windowed)
+            for key, frame in zip(keys, frames, strict=True)
+        ]
+        labels_Lhw = carry(query, context, self._protocol.matching)
+        if self._protocol.rescale == "carried":
+            return self._layout.rescaled(labels_Lhw)
+        return labels_Lhw
+
+    def _remember(self, features: Tensor, labels_Lhw: Tensor, *, anchor: bool) -> None:
+        kept = features.half() if self._half_memory else features
+        self._memory.add(self._frame_index, kept, labels_Lhw, anchor=anchor)
 
     def _encode(self, grid: CellGrid, frame_HW3: np.ndarray) -> Tensor:
         features = self._encoder.encode(grid.encoder_input(frame_HW3, self._device))
@@ -132,67 +167,52 @@ class Propagator:
 
 
 class IdentityPropagator:
-    """The baseline that does not look at the frames: every mask is the first one."""
+    """The baseline that does not look at the frames: the latest annotation of each kind, repeated."""
 
     def __init__(self) -> None:
-        self._size_px = (0, 0)
+        self._layout: LabelLayout | None = None
+        self._latest: dict[type[Annotation], Annotation] = {}
         self._frame_index = 0
-        self._result: PropagationResult | None = None
 
-    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
+    def start(self, frame_HW3: np.ndarray, labels: Labels) -> PropagationResult:
         """As `Propagator.start`, with the same errors for the same input."""
-        ids = check_first(frame_HW3, mask_HW)
-        self._size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
-        self._frame_index = 0
-        grid = CellGrid(self._size_px, IDENTITY_CELL_PX)
-        soft = grid.to_cells(mask_HW, ids, "bilinear", torch.device("cpu"))
-        self._result = PropagationResult(mask_HW.copy(), soft, ids)
+        check_frame(frame_HW3, 0)
+        annotations = as_annotations(labels)
+        size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
+        drawing = Drawing(CellGrid(size_px, IDENTITY_CELL_PX), torch.device("cpu"))
+        layout = LabelLayout.empty(drawing).extended(annotations)
+        check_something(layout, annotations)
+        self._layout, self._frame_index = layout, 0
+        self._latest = {}
+        return self._repeated(annotations)
 
-    def step(self, frame_HW3: np.ndarray) -> PropagationResult:
-        """The first mask again; errors as `Propagator.step`."""
-        if self._result is None:
+    def step(
+        self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = ()
+    ) -> PropagationResult:
+        """The latest annotations again; errors as `Propagator.step`."""
+        if self._layout is None:
             raise RuntimeError("step() needs start() with an annotated frame first")
-        check_next(frame_HW3, self._size_px, self._frame_index + 1)
+        check_next(frame_HW3, self._layout.drawing.grid.frame_size_px, self._frame_index + 1)
+        self._layout = self._layout.extended(as_annotations(annotations))
         self._frame_index += 1
-        return PropagationResult(
-            self._result.mask_HW.copy(), self._result.probabilities_LHW, self._result.object_ids
-        )
+        return self._repeated(annotations)
+
+    def _repeated(self, annotations: Sequence[Annotation]) -> PropagationResult:
+        assert self._layout is not None
+        self._latest |= {type(each): copy.deepcopy(each) for each in annotations}
+        latest = [copy.deepcopy(each) for each in self._latest.values()]
+        return self._layout.result(self._layout.corrected(None, latest), latest)
 
 
-def check_first(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[int, ...]:
-    """The labels of a video (background, then its objects); UserError for what `start` refuses."""
-    _check_frame(frame_HW3, 0)
-    if mask_HW.ndim != 2 or mask_HW.dtype != np.uint8:
-        raise UserError(
-            f"the first mask has shape {mask_HW.shape} and type {mask_HW.dtype}, "
-            "expected one uint8 id per pixel"
-        )
-    if mask_HW.shape != frame_HW3.shape[:2]:
-        raise UserError(
-            f"the first mask is {_size(mask_HW.shape)}, its frame {_size(frame_HW3.shape)}"
-        )
-    objects = [int(label) for label in np.unique(mask_HW) if label != 0]
-    if not objects:
-        raise UserError("the first mask has no object: every pixel is 0 (background)")
-    return (0, *objects)
-
-
-def check_next(frame_HW3: np.ndarray, size_px: tuple[int, ...], frame_index: int) -> None:
-    """UserError for a frame that `step` refuses: another size than the first frame's, or no frame."""
-    _check_frame(frame_HW3, frame_index)
-    if frame_HW3.shape[:2] != size_px:
-        raise UserError(
-            f"frame {frame_index} is {_size(frame_HW3.shape)}, the first frame {_size(size_px)}"
-        )
-
-
-def _check_frame(frame_HW3: np.ndarray, frame_index: int) -> None:
-    if frame_HW3.ndim != 3 or frame_HW3.shape[2] != 3 or frame_HW3.dtype != np.uint8:
-        raise UserError(
-            f"frame {frame_index} has shape {frame_HW3.shape} and type {frame_HW3.dtype}, "
-            "expected uint8 RGB [height, width, 3]"
-        )
-
-
-def _size(shape: Sequence[int]) -> str:
-    return f"{shape[1]}x{shape[0]} px (width x height)"
+def drawing_of(
+    encoder: Encoder, protocol: MatchingProtocol, size_px: tuple[int, int], device: torch.device
+) -> Drawing:
+    """How labels of a video of that frame size are drawn. UserError for a size that does not fit."""
+    return Drawing(
+        grid=CellGrid(size_px, encoder.stride_px, protocol.frame_size_px),
+        device=device,
+        label_resize=protocol.label_resize,
+        rescale_output=protocol.rescale == "output",
+        keypoint_mode=protocol.keypoint_mode,
+        keypoint_cells=protocol.keypoint_cells,
+    )

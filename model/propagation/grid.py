@@ -19,7 +19,8 @@ from torch import Tensor
 
 from model.errors import UserError
 
-LABEL_MODES = {"nearest": "nearest-exact", "bilinear": "bilinear"}
+LABEL_MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "strided": "nearest"}
+LARGEST_BYTE = 255  # masks with larger ids are int32, the others uint8
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class CellGrid:
         height, width = self.size_cells
         return height * self.stride_px, width * self.stride_px
 
+    @property
+    def cell_size_px(self) -> tuple[float, float]:
+        """Height and width of a cell in pixels of the frame."""
+        (covered_y, covered_x), (rows, columns) = self.covered_px, self.size_cells
+        return covered_y / rows, covered_x / columns
+
     def encoder_input(self, frame_HW3: np.ndarray, device: torch.device) -> Tensor:
         """uint8 RGB frame [H,W,3] -> uint8 [3,H',W'], sides a multiple of the stride."""
         frame_3HW = torch.from_numpy(np.ascontiguousarray(frame_HW3)).to(device).permute(2, 0, 1)
@@ -69,7 +76,7 @@ class CellGrid:
     def to_cells(
         self, mask_HW: np.ndarray, ids: tuple[int, ...], label_resize: str, device: torch.device
     ) -> Tensor:
-        """uint8 mask [H,W] in pixels -> share of each of `ids` in each cell, float32 [L,H,W]."""
+        """uint8 or int32 mask [H,W] in pixels -> share of each of `ids` in each cell, float32 [L,H,W]."""
         mask = self._pad(torch.from_numpy(np.ascontiguousarray(mask_HW)).to(device))
         mode = LABEL_MODES[label_resize]
         planes = [  # one plane at a time: a one-hot mask of a large frame would not be small
@@ -83,20 +90,34 @@ class CellGrid:
         ]
         return torch.stack(planes)
 
-    def to_mask(self, soft_LHW: Tensor, ids: tuple[int, ...]) -> np.ndarray:
-        """Soft labels on the grid [L,H,W] -> uint8 mask [H,W] in pixels.
+    def mean_in_cells(self, planes_LHW: np.ndarray, device: torch.device) -> Tensor:
+        """Mean of each cell's pixels, float32 [L,h,w]; no pixel of the padding is a new value."""
+        planes = self._pad(torch.from_numpy(np.ascontiguousarray(planes_LHW)).to(device).float())
+        return F.interpolate(planes[None], size=self.size_cells, mode="area")[0]
 
-        Each map is up-sampled bilinearly (align_corners False) and the label with the largest
-        value wins, among equal ones the first of `ids`.
-        """
+    def to_pixels(self, soft_HW: Tensor) -> Tensor:
+        """A map on the grid up-sampled bilinearly (align_corners False), float32 [H,W] in pixels."""
         height, width = self.frame_size_px
-        best = torch.full((height, width), -torch.inf, device=soft_LHW.device)
-        mask = torch.zeros((height, width), dtype=torch.uint8, device=soft_LHW.device)
-        for label, soft_HW in zip(ids, soft_LHW.float(), strict=True):
-            covered = F.interpolate(
-                soft_HW[None, None], size=self.covered_px, mode="bilinear", align_corners=False
-            )
-            value = covered[0, 0, :height, :width]
+        covered = F.interpolate(
+            soft_HW[None, None].float(), size=self.covered_px, mode="bilinear", align_corners=False
+        )
+        return covered[0, 0, :height, :width]
+
+    def to_mask(
+        self, soft_LHW: Tensor, ids: tuple[int, ...], *, rescale: bool = False
+    ) -> np.ndarray:
+        """Soft labels on the grid [L,H,W] -> mask [H,W] in pixels, uint8, or int32 for ids above 255.
+
+        Each map is up-sampled as `to_pixels` says, with `rescale` also scaled to [0, 1], and the label
+        with the largest value wins, among equal ones the first of `ids`.
+        """
+        best = torch.full(self.frame_size_px, -torch.inf, device=soft_LHW.device)
+        dtype = torch.uint8 if max(ids) <= LARGEST_BYTE else torch.int32
+        mask = torch.zeros(self.frame_size_px, dtype=dtype, device=soft_LHW.device)
+        for label, soft_HW in zip(ids, soft_LHW, strict=True):
+            value = self.to_pixels(soft_HW)
+            if rescale:
+                value = rescaled(value[None])[0]
             mask[value > best] = label
             best = torch.maximum(best, value)
         return mask.cpu().numpy()
@@ -107,3 +128,10 @@ class CellGrid:
         row = torch.arange(rows, device=pixels.device).clamp_(max=height - 1)
         column = torch.arange(columns, device=pixels.device).clamp_(max=width - 1)
         return pixels[..., row[:, None], column]
+
+
+def rescaled(soft_LHW: Tensor) -> Tensor:
+    """Every map scaled to [0, 1] by its least and greatest value; a map of one value stays as it is."""
+    least = soft_LHW.amin((1, 2), keepdim=True)
+    span = soft_LHW.amax((1, 2), keepdim=True) - least
+    return torch.where(span > 0, (soft_LHW - least) / span, soft_LHW)

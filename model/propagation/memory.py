@@ -1,14 +1,14 @@
-"""The frames labels are carried from: kept anchors and a ring of the latest frames.
+"""The frames labels are carried from: kept ones and a ring of the latest.
 
 Shape suffixes: C channels, L labels, H W cells.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from model.propagation.protocols import MatchingProtocol
+from model.propagation.matching_protocol import MatchingProtocol
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,25 @@ class MemoryFrame:
     features_CHW: Tensor
     """Base features, as the encoder gave them."""
     labels_LHW: Tensor
-    """Its labels on the cell grid: the annotation of an anchor, else the soft prediction."""
+    """Its labels on the cell grid: the annotation of an anchor, else the prediction."""
     windowed: bool
     """Whether the protocol's window limits what is seen of it."""
     kept: bool
     """Whether it stays however many frames follow."""
+    annotated: bool
+    """Whether it is an anchor, and no prediction."""
 
 
 class Memory:
-    """{anchors} and {last m frames} of one video, m = `protocol.recent_frames`.
+    """The kept frames and the latest ones of one video, as the protocol says.
 
-    With `anchor_first` an anchor (an annotated frame) is kept for good and does not count among
-    the m; without it an anchor is a frame like any other. So the memory holds at most m frames
-    and the annotated ones, however long the video is.
+    With `anchor_first` an anchor (an annotated frame) is kept for good; without it an anchor is a frame
+    like any other. Frames that `kept_frames` numbers stay as well. Besides these the context is the
+    latest frame and those `recent_step_frames`, twice that, ... before it, `recent_frames` of them in
+    all; each frame is in it once, but for the copies of `pad_with_first`, which lie before the video and
+    hold no memory of their own. An anchor takes the place of all predictions before it: they may be
+    what it corrects, and they would outvote it. So the memory is bounded by the protocol and the number
+    of anchors, however long the video is.
     """
 
     def __init__(self, protocol: MatchingProtocol) -> None:
@@ -44,14 +50,36 @@ class Memory:
     def add(
         self, frame_index: int, features_CHW: Tensor, labels_LHW: Tensor, *, anchor: bool
     ) -> None:
-        """Take in the newest frame and drop the oldest one that no longer has a place."""
-        kept = anchor and self._protocol.anchor_first
-        windowed = self._protocol.window_on_anchor if kept else True
-        self._frames.append(MemoryFrame(frame_index, features_CHW, labels_LHW, windowed, kept))
-        passing = [position for position, frame in enumerate(self._frames) if not frame.kept]
-        if len(passing) > self._protocol.recent_frames:
-            del self._frames[passing[0]]
+        """Take in the newest frame and drop those that no longer have a place.
+
+        An anchor also drops every frame that was predicted. Frames are numbered 0, 1, 2, ... from the
+        start of the video.
+        """
+        protocol = self._protocol
+        kept = (anchor and protocol.anchor_first) or frame_index in protocol.kept_frames
+        windowed = protocol.window_on_anchor if kept else True
+        if anchor:
+            self._frames = [f for f in self._frames if f.annotated]
+        self._frames.append(
+            MemoryFrame(frame_index, features_CHW, labels_LHW, windowed, kept, anchor)
+        )
+        oldest = min(self._recent_indices(), default=frame_index + 1)
+        self._frames = [f for f in self._frames if f.kept or f.frame_index >= oldest]
 
     def context(self) -> Sequence[MemoryFrame]:
         """The frames in the order they were added, oldest first."""
-        return tuple(self._frames)
+        if not self._frames:
+            return ()
+        recent = self._recent_indices()
+        chosen = [f for f in self._frames if f.kept or f.frame_index in recent]
+        if not self._protocol.pad_with_first:
+            return tuple(chosen)
+        first = self._frames[0]
+        before = 0 if first.kept else -1  # a kept frame 0 is there beside itself as a recent one
+        copies = sum(index <= before for index in recent)
+        return (*[replace(first, windowed=True, kept=False)] * copies, *chosen)
+
+    def _recent_indices(self) -> list[int]:
+        """Numbers of the recent frames, also those from before the video; the newest is the last one."""
+        newest, step = self._frames[-1].frame_index, self._protocol.recent_step_frames
+        return [newest - number * step for number in range(self._protocol.recent_frames)]

@@ -4,127 +4,196 @@ A number without its protocol says little: the same features move by tens of poi
 two protocols. So a protocol is one frozen record, every result prints its name, and a changed
 setting changes the name: `crw(top_k=15)`.
 
-What all protocols here share, and is therefore no setting: one softmax over all context cells
-together (`model.propagation.affinity`), soft labels carried from frame to frame as predicted
-(no argmax, no rescaling between frames), soft maps up-sampled bilinearly, then the most likely
-label.
+Each one says how its system carried labels when it was evaluated; the features are those of whatever
+encoder it is used with. Radii are in cells, so of that encoder's own stride: a protocol made for
+stride 4 looks twice as far in pixels at stride 8.
 """
 
-import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
 
 from model.errors import UserError
+from model.propagation.matching_protocol import MatchingProtocol
+from model.propagation.setting_text import parse_setting, show_setting
 
-
-@dataclass(frozen=True)
-class MatchingProtocol:
-    """Every setting of a propagation. Raises UserError for a value out of range."""
-
-    name: str
-    """Printed beside every number; with overrides in brackets."""
-
-    feature: Literal["embedding", "trunk"]
-    """`embedding`: output of the head (it sees the context frames too); `trunk`: 2-D features."""
-
-    normalise: bool
-    """Scale the feature of every cell to unit L2 length before matching."""
-
-    temperature: float
-    """The dot product is divided by it before the softmax."""
-
-    frame_size_px: tuple[int, int] | None
-    """(height, width) a frame is squashed to before encoding; None keeps its own size."""
-
-    anchor_first: bool
-    """Keep annotated frames in the context for good, beside the recent ones."""
-
-    recent_frames: int
-    """How many of the latest frames are in the context (anchors that are kept do not count)."""
-
-    top_k: int | None
-    """Cells that enter the softmax, over all context frames together; None: all of them."""
-
-    radius_cells: float | None
-    """A cell sees context cells strictly closer than this; None: no window."""
-
-    window_on_anchor: bool
-    """Whether the window also limits the anchors that are kept."""
-
-    label_resize: Literal["nearest", "bilinear"]
-    """How first masks get to the cell grid: the pixel at each cell's centre, or the mean of the
-    pixels next to it (bilinear, align_corners False, no antialias)."""
-
-    def __post_init__(self) -> None:
-        for key in ("temperature", "radius_cells"):
-            value = getattr(self, key)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UserError(f"protocol setting {key}: {value} is not a positive number")
-        if self.frame_size_px is not None and min(self.frame_size_px) < 1:
-            raise UserError(f"protocol setting frame_size_px: {self.frame_size_px} is too small")
-        if self.recent_frames < 0 or (self.recent_frames == 0 and not self.anchor_first):
-            raise UserError(
-                f"protocol setting recent_frames: {self.recent_frames} leaves no frame to match"
-            )
-        if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"protocol setting top_k: {self.top_k} is below 1")
-
-    def describe(self) -> dict[str, Any]:
-        """All settings under their names, ready for JSON."""
-        settings = asdict(self)
-        if self.frame_size_px is not None:
-            settings["frame_size_px"] = list(self.frame_size_px)
-        return settings
-
-
-PROTOCOLS: Mapping[str, MatchingProtocol] = types.MappingProxyType(
-    {
-        # Vondrick et al. 2018 (arXiv 1806.09594), inference: no anchor, no locality, no top-k.
-        "vidcolor": MatchingProtocol(
-            name="vidcolor",
-            feature="embedding",
-            normalise=False,
-            temperature=0.5,
-            frame_size_px=(256, 256),
-            anchor_first=False,
-            recent_frames=3,
-            top_k=None,
-            radius_cells=None,
-            window_on_anchor=False,
-            label_resize="nearest",
-        ),
-        # Jabri et al. 2020 (arXiv 2006.14613) as their released code evaluates DAVIS.
-        # Two departures. That code puts 20 copies of frame 0 before the video; here each frame is
-        # in the context once. It leaves frame 0 itself without a window, but the copies have one
-        # and fill the top-k, so that in effect the window holds; here it holds for the anchor too.
-        # (Without it Lab colours lose 20 points of J&F and more on the first frames of DAVIS
-        # motorbike and dog-agility.) `window_on_anchor=false` takes it away.
-        "crw": MatchingProtocol(
-            name="crw",
-            feature="trunk",
-            normalise=True,
-            temperature=0.05,
-            frame_size_px=None,
-            anchor_first=True,
-            recent_frames=20,
-            top_k=10,
-            radius_cells=12.0,
-            window_on_anchor=True,
-            label_resize="bilinear",
-        ),
-    }
+_ALL = (
+    # Vondrick et al. 2018 (arXiv 1806.09594), inference: the last three frames, softmax over all of
+    # their cells; no anchor, no locality, no top-k.
+    MatchingProtocol(
+        name="vidcolor",
+        feature="embedding",  # the 64 channels after the 3-D head
+        normalise=False,  # training compares plain dot products
+        temperature=0.5,  # "adjusted" at test time
+        frame_size_px=(256, 256),
+        anchor_first=False,
+        recent_frames=3,
+        top_k=None,
+        radius_cells=None,
+        window_on_anchor=False,
+        label_resize="nearest",
+    ),
+    # Wang et al. 2019, TimeCycle, released DAVIS test (xiaolonw/TimeCycle 16d33ac).
+    MatchingProtocol(
+        name="timecycle",
+        feature="trunk",
+        normalise=True,
+        temperature=512**-0.5,  # 512 channels, whatever the encoder used here has
+        frame_size_px=(320, 320),  # the first of three sizes in its README; 480x480 is its best
+        anchor_first=True,
+        recent_frames=7,
+        top_k=5,  # of the released script; the code's default is 20
+        radius_cells=None,
+        window_on_anchor=False,
+        label_resize="bilinear",
+        pad_with_first=True,  # eight copies of frame 0 lie before the video
+        softmax="per_frame",
+        top_k_stage="after",
+        rescale="carried",  # the rescaled map is what it stores
+        keypoint_cells=5,
+    ),
+    # Li et al. 2019, UVC without its box tracking (Liusifei/UVC 4336938). It scales the short side to
+    # 480 px and the long one to a multiple of 64; here a frame keeps its own size.
+    MatchingProtocol(
+        name="uvc",
+        feature="trunk",
+        normalise=False,
+        temperature=1.0,
+        frame_size_px=None,
+        anchor_first=True,
+        recent_frames=7,
+        top_k=5,
+        radius_cells=None,
+        window_on_anchor=False,
+        label_resize="nearest",
+        pad_with_first=True,
+        softmax="per_frame",
+        top_k_stage="after",
+        rescale="output",  # the written mask only; plain values are carried
+        keypoint_cells=5,
+    ),
+    # Lai and Xie 2019, CorrFlow (zlai0/CorrFlow f6bd381): the frame before, decided at full size.
+    # Made for stride 4. It interpolates the numbers of the labels to the grid, which mixes them;
+    # here the pixel at the centre of a cell is taken.
+    MatchingProtocol(
+        name="corrflow",
+        feature="trunk",
+        normalise=False,
+        temperature=1.0,
+        frame_size_px=None,
+        anchor_first=False,
+        recent_frames=1,
+        top_k=None,
+        radius_cells=6.0,  # 13x13 cells
+        window_on_anchor=True,
+        label_resize="nearest",
+        window_shape="square",
+        window_closed=True,
+        carried_state="hard",
+    ),
+    # Lai et al. 2020, MAST (zlai0/MAST a57b043): frames 0 and 5 and {i, i-2, i-4} for target i+1.
+    # Made for stride 4. Two departures: windows on frames more than 15 frames old stay where the query
+    # is (MAST re-centres them by a coarse search whose details are not known exactly here), and no
+    # weight goes to places outside the image (there they count as a logit and a label of 0).
+    MatchingProtocol(
+        name="mast",
+        feature="trunk",
+        normalise=False,
+        temperature=1.0,
+        frame_size_px=None,
+        anchor_first=True,  # frame 0
+        recent_frames=3,
+        top_k=None,
+        radius_cells=12.0,  # 25x25 cells
+        window_on_anchor=True,
+        label_resize="strided",  # [::4, ::4] there
+        recent_step_frames=2,
+        kept_frames=(5,),
+        window_shape="square",
+        window_closed=True,
+        carried_state="hard",
+    ),
+    # Jabri et al. 2020 (arXiv 2006.14613) as their released code evaluates DAVIS.
+    # Two departures. That code puts 20 copies of frame 0 before the video; here each frame is
+    # in the context once. It leaves frame 0 itself without a window, but the copies have one
+    # and fill the top-k, so that in effect the window holds; here it holds for the anchor too.
+    # (Without it Lab colours lose 20 points of J&F and more on the first frames of DAVIS
+    # motorbike and dog-agility.) `window_on_anchor=false` takes it away.
+    MatchingProtocol(
+        name="crw",
+        feature="trunk",
+        normalise=True,
+        temperature=0.05,  # of the released script; the paper's is 0.07
+        frame_size_px=None,
+        anchor_first=True,
+        recent_frames=20,
+        top_k=10,
+        radius_cells=12.0,
+        window_on_anchor=True,
+        label_resize="bilinear",
+    ),
+    # Xu and Wang 2021, VFS (xvjiarui/VFS 8e055cc), its ResNet-18; 18 cells with a ResNet-50.
+    MatchingProtocol(
+        name="vfs",
+        feature="trunk",
+        normalise=True,
+        temperature=0.07,
+        frame_size_px=None,
+        anchor_first=True,
+        recent_frames=20,
+        top_k=10,
+        radius_cells=12.0,
+        window_on_anchor=True,
+        label_resize="bilinear",  # assumed as in crw; not read in its code
+        rescale="output",
+        keypoint_cells=5,
+    ),
+    # Caron et al. 2021, DINO, its DAVIS script. It keeps every cell that ties with the fifth best.
+    MatchingProtocol(
+        name="dino",
+        feature="trunk",
+        normalise=True,
+        temperature=0.1,
+        frame_size_px=None,
+        anchor_first=True,
+        recent_frames=7,
+        top_k=5,
+        radius_cells=12.0,
+        window_on_anchor=True,
+        label_resize="nearest",  # assumed; not read in its code
+        window_shape="square",
+        window_closed=True,
+        rescale="output",
+    ),
+    # Simeoni et al. 2025, DINOv3, its notebook on segmentation tracking (6876159). It scales frames to a
+    # short side of its own (960x1280 in the example) and keeps ties; here a frame keeps its size.
+    MatchingProtocol(
+        name="dinov3",
+        feature="trunk",
+        normalise=True,
+        temperature=0.2,
+        frame_size_px=None,
+        anchor_first=True,
+        recent_frames=7,
+        top_k=5,
+        radius_cells=12.0,
+        window_on_anchor=True,
+        label_resize="nearest",  # assumed; not read in its code
+        window_closed=True,
+        rescale="output",
+    ),
 )
+PROTOCOLS: Mapping[str, MatchingProtocol] = types.MappingProxyType({p.name: p for p in _ALL})
 
 
 def get_protocol(name: str, settings: Sequence[str] = ()) -> MatchingProtocol:
     """The protocol of that name, with `key=value` settings changed.
 
     Values are read by the type of the setting: `top_k=15`, `radius_cells=none`,
-    `normalise=false`, `frame_size_px=256x448` (height x width), `label_resize=nearest`. What
-    differs from the named protocol is added to the name. Raises UserError for an unknown name or
-    setting, or a value that does not fit, and lists what would.
+    `normalise=false`, `frame_size_px=256x448` (height x width), `label_resize=nearest`,
+    `kept_frames=5,10`. What differs from the named protocol is added to the name. Raises UserError
+    for an unknown name or setting, or a value that does not fit, and lists what would.
     """
     if name not in PROTOCOLS:
         raise UserError(f"unknown protocol {name!r}; there are: {', '.join(PROTOCOLS)}")
@@ -137,7 +206,7 @@ def get_protocol(name: str, settings: Sequence[str] = ()) -> MatchingProtocol:
             raise UserError(f"protocol setting {setting!r} is not of the form key=value")
         if key not in hints:
             raise UserError(f"unknown protocol setting {key!r}; there are: {', '.join(hints)}")
-        chosen[key] = _parse(key, hints[key], text)
+        chosen[key] = parse_setting(key, hints[key], text)
     changed = {
         field.name: chosen[field.name]
         for field in fields(base)
@@ -145,43 +214,5 @@ def get_protocol(name: str, settings: Sequence[str] = ()) -> MatchingProtocol:
     }
     if not changed:
         return base
-    label = ", ".join(f"{key}={_show(value)}" for key, value in changed.items())
+    label = ", ".join(show_setting(key, value) for key, value in changed.items())
     return replace(base, name=f"{name}({label})", **changed)
-
-
-def _parse(key: str, hint: Any, text: str) -> Any:
-    """The value that `text` stands for, of the type `hint`."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    optional = types.NoneType in kinds
-    kind = next(kind for kind in kinds if kind is not types.NoneType)
-    word = text.lower()
-    if optional and word == "none":
-        return None
-    if get_origin(kind) is Literal:
-        expected = " or ".join(get_args(kind))
-        if text in get_args(kind):
-            return text
-    elif kind is bool:
-        expected = "true or false"
-        if word in ("true", "false"):
-            return word == "true"
-    elif get_origin(kind) is tuple:
-        expected = "HEIGHTxWIDTH"
-        sides = word.split("x")
-        if len(sides) == 2 and all(side.isdecimal() for side in sides):
-            return (int(sides[0]), int(sides[1]))
-    else:
-        expected = "a whole number" if kind is int else "a number"
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    raise UserError(
-        f"protocol setting {key}={text}: expected {expected}{' or none' if optional else ''}"
-    )
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "x".join(str(side) for side in value)
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.propagation.engine import IdentityPropagator, PropagationResult
+from model.propagation.engine import IdentityPropagator
+from model.propagation.results import PropagationResult, mask_result
 from pipelines.archive_plan import LabelSource, plan
 from pipelines.labels.davis import davis_palette, write_mask
 from pipelines.sequence_probe import probe_sequences
@@ -40,14 +41,15 @@ class Knowing:
         self._videos = 0
         self._index = 0
 
-    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> None:
+    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> PropagationResult:
         self._videos += 1
         self._index = 0
+        return mask_result(mask_HW, torch.zeros(2, 3, 5), (0, 1))
 
     def step(self, frame_HW3: np.ndarray) -> PropagationResult:
         self._index += 1
         mask = mask_of(self._index if self._videos == 1 else 0)
-        return PropagationResult(mask, torch.zeros(2, 3, 5), (0, 1))
+        return mask_result(mask, torch.zeros(2, 3, 5), (0, 1))
 
 
 def test_scores_are_those_of_the_masks(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.propagation.affinity import ContextFrame, carry, carry_dense, carry_tiled
+from model.propagation.affinity import (
+    ContextFrame,
+    carry,
+    carry_dense,
+    carry_tiled,
+    find_affinity,
+)
+from model.propagation.matching import Matching
 
 Path = Callable[..., torch.Tensor]
 DEVICES = [
@@ -24,19 +32,17 @@ DEVICES = [
 class Case:
     query: torch.Tensor
     context: tuple[ContextFrame, ...]
-    top_k: int | None
-    radius: float | None
+    matching: Matching
 
     def carried(self, path: Path, **options: int) -> torch.Tensor:
-        return path(self.query, self.context, top_k=self.top_k, radius_cells=self.radius, **options)
+        return path(self.query, self.context, self.matching, **options)
 
 
 def make_case(
     height: int,
     width: int,
     windowed: list[bool],
-    top_k: int | None,
-    radius: float | None,
+    matching: Matching,
     *,
     channels: int = 4,
     labels: int = 3,
@@ -56,7 +62,18 @@ def make_case(
         ContextFrame(features(), torch.rand(labels, height, width, generator=generator), seen)
         for seen in windowed
     )
-    return Case(features(), context, top_k, radius)
+    return Case(features(), context, matching)
+
+
+def sees(matching: Matching, dy: int, dx: int) -> bool:
+    if matching.radius_cells is None:
+        return True
+    distance = max(abs(dy), abs(dx)) if matching.window_shape == "square" else np.hypot(dy, dx)
+    return bool(
+        distance <= matching.radius_cells
+        if matching.window_closed
+        else distance < matching.radius_cells
+    )
 
 
 def carried_by_loops(case: Case) -> np.ndarray:
@@ -64,26 +81,40 @@ def carried_by_loops(case: Case) -> np.ndarray:
     query = case.query.double().numpy()
     _, height, width = query.shape
     out = np.zeros((case.context[0].labels_LHW.shape[0], height, width))
+    per_frame = case.matching.softmax == "per_frame"
+    softmaxes = len(case.context) if per_frame else 1
     for y in range(height):
         for x in range(width):
-            seen = []
+            seen: list[list[tuple[float, int, int, int]]] = [[] for _ in range(softmaxes)]
             for number, frame in enumerate(case.context):
                 for ky in range(height):
                     for kx in range(width):
-                        far = (
-                            case.radius is not None
-                            and (ky - y) ** 2 + (kx - x) ** 2 >= case.radius**2
-                        )
-                        if frame.windowed and far:
+                        if frame.windowed and not sees(case.matching, ky - y, kx - x):
                             continue
                         key = frame.key_CHW[:, ky, kx].double().numpy()
-                        seen.append((-float(query[:, y, x] @ key), number, ky, kx))
-            seen.sort()
-            kept = seen if case.top_k is None else seen[: case.top_k]
-            weights = np.exp([kept[0][0] - entry[0] for entry in kept])
-            for weight, (_, number, ky, kx) in zip(weights / weights.sum(), kept, strict=True):
-                out[:, y, x] += weight * case.context[number].labels_LHW[:, ky, kx].numpy()
+                        entry = (-float(query[:, y, x] @ key), number, ky, kx)
+                        seen[number if per_frame else 0].append(entry)
+            for entries in seen:
+                entries.sort()
+                kept = entries[: case.matching.top_k]
+                entering = kept if case.matching.top_k_stage == "before" else entries
+                total = sum(np.exp(entries[0][0] - entry[0]) for entry in entering)
+                for score, number, ky, kx in kept:
+                    weight = np.exp(entries[0][0] - score) / total / softmaxes
+                    out[:, y, x] += weight * case.context[number].labels_LHW[:, ky, kx].numpy()
     return out
+
+
+def matchings() -> st.SearchStrategy[Matching]:
+    return st.builds(
+        Matching,
+        top_k=st.none() | st.integers(1, 60),
+        radius_cells=st.none() | st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 4.25, 6.0, 50.0]),
+        window_shape=st.sampled_from(["disc", "square"]),
+        window_closed=st.booleans(),
+        softmax=st.sampled_from(["joint", "per_frame"]),
+        top_k_stage=st.sampled_from(["before", "after"]),
+    )
 
 
 @st.composite
@@ -92,8 +123,7 @@ def cases(draw: st.DrawFn, most: int) -> Case:
         draw(st.integers(1, most)),
         draw(st.integers(1, most)),
         draw(st.lists(st.booleans(), min_size=1, max_size=4)),
-        draw(st.none() | st.integers(1, 60)),
-        draw(st.none() | st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 4.25, 6.0, 50.0])),
+        draw(matchings()),
         channels=draw(st.integers(1, 5)),
         labels=draw(st.integers(1, 4)),
         seed=draw(st.integers(0, 10**6)),
@@ -117,14 +147,22 @@ def test_tiled_equals_dense(case: Case, tile_cells: int) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("top_k", "radius"), [(10, 6.0), (None, 6.0), (7, None), (400, 4.0)])
+@pytest.mark.parametrize(
+    "matching",
+    [
+        Matching(10, 6.0),
+        Matching(None, 6.0),
+        Matching(7, None),
+        Matching(400, 4.0),
+        Matching(5, None, softmax="per_frame", top_k_stage="after"),
+        Matching(5, 12.0, window_shape="square", window_closed=True),
+    ],
+)
 @pytest.mark.parametrize("levels", [None, 1])
 def test_tiled_equals_dense_over_several_tiles(
-    device: str, top_k: int | None, radius: float | None, levels: int | None
+    device: str, matching: Matching, levels: int | None
 ) -> None:
-    case = make_case(
-        29, 43, [False, True, True, True, True], top_k, radius, channels=16, levels=levels
-    )
+    case = make_case(29, 43, [False, True, True, True, True], matching, channels=16, levels=levels)
     on_device = replace(
         case,
         query=case.query.to(device),
@@ -148,14 +186,14 @@ def test_equal_logits_keep_the_lowest_frame_row_and_column(path: Path, device: s
     key = torch.ones(3, height, width, device=device)
     context = [ContextFrame(key, names[:, number], windowed=True) for number in range(2)]
 
-    carried = path(key, context, top_k=3, radius_cells=2.0)
+    carried = path(key, context, Matching(3, 2.0))
 
     # Cell (4, 5) with radius 2 (strict) sees rows 3 to 5; the first three are (3,4), (3,5), (3,6).
     kept = carried[:, 4, 5].nonzero().flatten().tolist()
     assert kept == [3 * width + 4, 3 * width + 5, 3 * width + 6]
     torch.testing.assert_close(carried[kept, 4, 5].cpu(), torch.full((3,), 1 / 3))
     # Cell (0, 0) sees four cells of each frame; a fifth place goes to the second frame.
-    carried = path(key, context, top_k=5, radius_cells=2.0)
+    carried = path(key, context, Matching(5, 2.0))
     assert carried[:, 0, 0].nonzero().flatten().tolist() == [0, 1, width, width + 1, cells]
 
 
@@ -166,7 +204,7 @@ def test_window_is_strict_and_only_on_windowed_frames(path: Path) -> None:
     key = torch.ones(1, 5, 5)
     context = [ContextFrame(key, names[:, 0], False), ContextFrame(key, names[:, 1], True)]
 
-    carried = path(key, context, top_k=None, radius_cells=1.0)
+    carried = path(key, context, Matching(None, 1.0))
 
     seen = carried[:, 2, 2].nonzero().flatten().tolist()
     assert seen == [*range(cells), cells + 2 * 5 + 2]
@@ -180,12 +218,12 @@ def test_static_video_keeps_the_oldest_frames(path: Path) -> None:
     codes = 200 * torch.eye(height * width).view(-1, height, width)
     labels = torch.rand(6, 3, height, width, generator=torch.Generator().manual_seed(0))
     context = [ContextFrame(codes, labels[number], number > 0) for number in range(6)]
-    carried = path(codes / 100, context, top_k=4, radius_cells=5.0)
+    carried = path(codes / 100, context, Matching(4, 5.0))
     torch.testing.assert_close(carried, labels[:4].mean(0))
 
 
 def test_half_precision_features_are_multiplied_in_float32() -> None:
-    case = make_case(12, 14, [False, True], 5, 4.0, channels=8)
+    case = make_case(12, 14, [False, True], Matching(5, 4.0), channels=8)
     half = [ContextFrame(f.key_CHW.half(), f.labels_LHW, f.windowed) for f in case.context]
     full = [ContextFrame(f.key_CHW.float(), f.labels_LHW, f.windowed) for f in half]
     query = case.query.half()
@@ -196,21 +234,121 @@ def test_half_precision_features_are_multiplied_in_float32() -> None:
 
 
 def test_large_logits_do_not_overflow() -> None:
-    case = make_case(7, 8, [False, True], None, 3.0)
+    case = make_case(7, 8, [False, True], Matching(None, 3.0))
     assert torch.isfinite(replace(case, query=case.query * 1e3).carried(carry)).all()
+
+
+NAMED_GRID = (5, 7)
+
+
+def carried_names(
+    path: Path, logits: torch.Tensor, matching: Matching, place: tuple[int, int]
+) -> dict[int, float]:
+    """Weights by the number of the context cell, at one query cell; `logits` [F,5,7] are of all of them.
+
+    Every label column is 1 at one context cell only.
+    """
+    frames, height, width = logits.shape
+    names = torch.eye(frames * height * width).view(-1, frames, height, width)
+    context = [ContextFrame(logits[f, None], names[:, f], windowed=True) for f in range(frames)]
+    weights = path(torch.ones(1, height, width), context, matching)[:, place[0], place[1]]
+    return {int(n): float(weights[n]) for n in weights.nonzero().flatten()}
+
+
+@pytest.mark.parametrize("path", [carry_dense, carry_tiled])
+@pytest.mark.parametrize(
+    ("shape", "closed", "expected"),
+    [  # around cell (2, 3); a disc of radius 2 has four cells at exactly that distance
+        ("disc", False, [9, 10, 11, 16, 17, 18, 23, 24, 25]),
+        ("disc", True, [3, 9, 10, 11, 15, 16, 17, 18, 19, 23, 24, 25, 31]),
+        ("square", False, [9, 10, 11, 16, 17, 18, 23, 24, 25]),
+        ("square", True, [r * 7 + c for r in range(5) for c in range(1, 6)]),
+    ],
+)
+def test_shape_and_edge_of_the_window(
+    path: Path, shape: Literal["disc", "square"], closed: bool, expected: list[int]
+) -> None:
+    matching = Matching(None, 2.0, window_shape=shape, window_closed=closed)
+    weights = carried_names(path, torch.zeros(1, *NAMED_GRID), matching, (2, 3))
+    assert list(weights) == expected
+    assert list(weights.values()) == pytest.approx([1 / len(expected)] * len(expected))
+
+
+@pytest.mark.parametrize("path", [carry_dense, carry_tiled])
+def test_where_the_top_k_and_the_softmax_are_taken(path: Path) -> None:
+    """Two frames: logits 2 and 1 in the first, 3 in the second, all others -9 (nearly no weight)."""
+    logits = torch.full((2, *NAMED_GRID), -9.0)
+    logits[0, 1, 1], logits[0, 4, 6], logits[1, 2, 2] = 2.0, 1.0, 3.0
+    a, b, c = 1 * 7 + 1, 4 * 7 + 6, 35 + 2 * 7 + 2
+    e, rest = np.exp, np.exp(-9.0)
+
+    def weights(**settings: Any) -> dict[int, float]:
+        return carried_names(path, logits, Matching(top_k=2, **settings), (0, 0))
+
+    total = e(2) + e(3)
+    assert weights() == pytest.approx({a: e(2) / total, c: e(3) / total})
+    total = e(1) + e(2) + e(3) + 67 * rest
+    assert weights(top_k_stage="after") == pytest.approx({a: e(2) / total, c: e(3) / total})
+    # In each frame two are kept: in the second one the first of the equal others, cell (0, 0).
+    one, two = e(1) + e(2), e(3) + rest
+    expected = {a: e(2) / one / 2, b: e(1) / one / 2, c: e(3) / two / 2, 35: rest / two / 2}
+    assert weights(softmax="per_frame") == pytest.approx(expected)
+    one, two = e(1) + e(2) + 33 * rest, e(3) + 34 * rest
+    expected = {a: e(2) / one / 2, b: e(1) / one / 2, c: e(3) / two / 2, 35: rest / two / 2}
+    assert weights(softmax="per_frame", top_k_stage="after") == pytest.approx(expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(case=cases(most=9), columns=st.integers(1, 3))
+def test_affinity_found_once_carries_any_labels(case: Case, columns: int) -> None:
+    keys = [frame.key_CHW for frame in case.context]
+    found = find_affinity(case.query, keys, [f.windowed for f in case.context], case.matching)
+    generator = torch.Generator().manual_seed(columns)
+    for _ in range(2):
+        labels = [torch.rand(columns, *found.size_cells, generator=generator) for _ in keys]
+        context = [
+            ContextFrame(frame.key_CHW, own, frame.windowed)
+            for frame, own in zip(case.context, labels, strict=True)
+        ]
+        expected = carry_dense(case.query, context, case.matching)
+        torch.testing.assert_close(found.apply(labels), expected, atol=2e-5, rtol=0)
+
+
+def test_sparse_affinity_is_k_numbers_and_weights_a_cell() -> None:
+    case = make_case(14, 17, [False, True], Matching(6, 4.0))
+    keys = [frame.key_CHW for frame in case.context]
+    found = find_affinity(case.query, keys, [False, True], case.matching)
+    assert {tile.index.shape[0] for tile in found.tiles} == {6}
+    assert sum(tile.index.shape[1] for tile in found.tiles) == 14 * 17
+    for tile in found.tiles:
+        torch.testing.assert_close(tile.weights.sum(0), torch.ones(tile.weights.shape[1]))
+
+
+def test_labels_of_another_grid_are_refused() -> None:
+    case = make_case(4, 5, [True, True], Matching(2, 3.0))
+    keys = [frame.key_CHW for frame in case.context]
+    found = find_affinity(case.query, keys, [True, True], case.matching)
+    with pytest.raises(ValueError, match="labels of 1 frames, expected 2"):
+        found.apply([torch.zeros(1, 4, 5)])
+    with pytest.raises(ValueError, match="labels have shape"):
+        found.apply([torch.zeros(1, 4, 5), torch.zeros(1, 5, 4)])
 
 
 @pytest.mark.parametrize("path", [carry_dense, carry_tiled])
 def test_what_does_not_fit_is_refused(path: Path) -> None:
-    case = make_case(4, 5, [True, True], 2, 3.0)
+    case = make_case(4, 5, [True, True], Matching(2, 3.0))
+    every = Matching()
     with pytest.raises(ValueError, match="at least one context frame"):
-        path(case.query, [], top_k=1, radius_cells=None)
-    with pytest.raises(ValueError, match="top_k"):
-        path(case.query, case.context, top_k=0, radius_cells=None)
-    with pytest.raises(ValueError, match="radius_cells"):
-        path(case.query, case.context, top_k=None, radius_cells=0.0)
+        path(case.query, [], every)
     with pytest.raises(ValueError, match="a key has shape"):
-        path(case.query[:, :3], case.context, top_k=None, radius_cells=None)
+        path(case.query[:, :3], case.context, every)
     short = ContextFrame(case.context[0].key_CHW, case.context[0].labels_LHW[:1], True)
     with pytest.raises(ValueError, match="labels have shape"):
-        path(case.query, [case.context[0], short], top_k=None, radius_cells=None)
+        path(case.query, [case.context[0], short], every)
+
+
+def test_matching_out_of_range() -> None:
+    with pytest.raises(ValueError, match="top_k"):
+        Matching(top_k=0)
+    with pytest.raises(ValueError, match="radius_cells"):
+        Matching(radius_cells=0.0)

@@ -1,7 +1,5 @@
 """The streaming engine on synthetic videos whose true masks are known."""
 
-import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,59 +8,11 @@ import torch
 from torch import Tensor
 
 from model.errors import UserError
+from model.propagation.annotations import MaskAnnotation, PointAnnotation
 from model.propagation.engine import IdentityPropagator, Propagator
-from model.propagation.protocols import MatchingProtocol, get_protocol
-
-STRIDE = 8
-
-
-class ColourCodes:
-    """The colour at the centre of a cell as a code: equal colours match, others hardly do.
-
-    Random Fourier features of a narrow kernel stand in for a trained network.
-    """
-
-    stride_px = STRIDE
-
-    def __init__(self, temperature: float) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self._frequencies = torch.randn(128, 3, generator=generator) * 20
-        self._temperature = temperature
-        self.encoded: list[weakref.ref[Tensor]] = []
-        self.reference_counts: list[int] = []
-
-    def encode(self, frame_3HW: Tensor) -> Tensor:
-        assert frame_3HW.dtype == torch.uint8
-        centres = frame_3HW[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].float() / 255
-        phase = torch.einsum("fc,chw->fhw", self._frequencies, centres)
-        features = torch.nn.functional.normalize(torch.cat([phase.cos(), phase.sin()]), dim=0)
-        self.encoded.append(weakref.ref(features))
-        return features
-
-    def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
-        self.reference_counts.append(len(references))
-        return list(references), target / self._temperature
-
-    @property
-    def alive(self) -> int:
-        return sum(reference() is not None for reference in self.encoded)
-
-
-class FrameNumbers:
-    """One feature per frame, its grey level, and a record of what was matched with what."""
-
-    stride_px = STRIDE
-
-    def __init__(self) -> None:
-        self.matched: list[tuple[list[int], int]] = []
-
-    def encode(self, frame_3HW: Tensor) -> Tensor:
-        return frame_3HW[:1, ::STRIDE, ::STRIDE].float()
-
-    def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
-        numbers = [int(reference[0, 0, 0]) for reference in references]
-        self.matched.append((numbers, int(target[0, 0, 0])))
-        return list(references), target
+from model.propagation.matching_protocol import MatchingProtocol
+from model.propagation.protocols import get_protocol
+from tests.model.propagation.stubs import ColourCodes, FrameNumbers
 
 
 @dataclass(frozen=True)
@@ -249,12 +199,26 @@ def test_bad_input_is_named(kind: str) -> None:
         propagator.start(frame, np.zeros_like(mask))
     with pytest.raises(UserError, match=r"mask is 30x19 px .*, its frame 30x20 px"):
         propagator.start(frame, mask[:19])
-    with pytest.raises(UserError, match="one uint8 id per pixel"):
-        propagator.start(frame, mask.astype(np.int64))
-    with pytest.raises(UserError, match="one uint8 id per pixel"):
+    with pytest.raises(UserError, match="one integer id per pixel"):
+        propagator.start(frame, mask.astype(np.float32))
+    with pytest.raises(UserError, match="one integer id per pixel"):
         propagator.start(frame, frame)
+    with pytest.raises(UserError, match="ids from -3 to 1, expected 0 to 2147483647"):
+        propagator.start(frame, np.where(np.arange(30) < 4, np.int64(-3), mask))
+    with pytest.raises(UserError, match="ids from 1 to 2147483648"):
+        propagator.start(frame, np.where(np.arange(30) < 4, np.int64(2**31), mask))
     with pytest.raises(UserError, match="expected uint8 RGB"):
         propagator.start(frame[..., 0], mask)
+    with pytest.raises(UserError, match="frame 0 is empty"):
+        propagator.start(frame[:0], mask[:0])
+    with pytest.raises(UserError, match="the first frame has no annotation"):
+        propagator.start(frame, ())
+    with pytest.raises(UserError, match="a frame has 2 mask annotations"):
+        propagator.start(frame, [MaskAnnotation(mask), MaskAnnotation(mask)])
+    with pytest.raises(UserError, match="str is no kind of annotation"):
+        propagator.start(frame, ["mask"])  # type: ignore[list-item]  # the point of it
+    with pytest.raises(UserError, match="first point annotation has no place"):
+        propagator.start(frame, [PointAnnotation((1,), np.full((1, 2), np.nan))])
     propagator.start(frame, mask)
     propagator.step(frame)
     with pytest.raises(UserError, match=r"frame 2 is 31x20 px .*, the first frame 30x20 px"):
@@ -279,3 +243,96 @@ def test_encoder_with_another_grid_is_refused() -> None:
     frame, mask = np.zeros((32, 32, 3), dtype=np.uint8), np.ones((32, 32), dtype=np.uint8)
     with pytest.raises(ValueError, match=r"the encoder gave \(2, 2\) cells"):
         Propagator(Halved(temperature=0.05), get_protocol("crw")).start(frame, mask)
+
+
+PINNED = {
+    "crw": (
+        [
+            [0.362758, 0.066422, 0.636874, 0.728679],
+            [0.423352, 0.823634, 0.064167, 0.028143],
+            [0.21389, 0.109944, 0.298959, 0.243178],
+        ],
+        [16921, 1173, 1031],
+    ),
+    "vidcolor": (
+        [
+            [0.217015, 0.979933, 0.9941, 0.329673],
+            [0.004975, 0.000049, 0.002505, 0.427285],
+            [0.778011, 0.020024, 0.003398, 0.24304],
+        ],
+        [15923, 1975, 1227],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_what_a_protocol_gives_stays_as_it_was(name: str) -> None:
+    """Four frames of noise, where everything matters: values of an earlier version of this engine."""
+    rng = np.random.default_rng(7)
+    frames = rng.integers(0, 256, (5, 125, 153, 3), dtype=np.uint8)
+    mask = np.zeros((125, 153), np.uint8)
+    mask[20:70, 30:90], mask[60:110, 80:140] = 3, 200
+    propagator = Propagator(ColourCodes(temperature=0.05), get_protocol(name))
+    propagator.start(frames[0], mask)
+    for frame in frames[1:]:
+        result = propagator.step(frame)
+    probabilities, pixels = PINNED[name]
+    _, height, width = result.probabilities_LHW.shape
+    row = result.probabilities_LHW[:, height // 2, :: width // 4].numpy()
+    np.testing.assert_allclose(row, probabilities, atol=2e-5)
+    counts = np.bincount(result.mask_HW.ravel(), minlength=256)[[0, 3, 200]]
+    np.testing.assert_allclose(counts, pixels, atol=3)
+
+
+@pytest.mark.parametrize("settings", [["recent_frames=3"], ["recent_frames=3", "kept_frames=5,8"]])
+@pytest.mark.parametrize("half", [False, True])
+def test_held_bytes_are_the_same_after_a_hundred_and_a_thousand_frames(
+    settings: list[str], half: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    propagator = Propagator(FrameNumbers(), get_protocol("crw", settings), half_memory=half)
+    frame = rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    propagator.start(frame, np.ones((16, 24), np.uint8))
+    held = []
+    for number in range(1, 1001):
+        propagator.step(frame)
+        if number in (100, 1000):
+            held.append(held_tensors(propagator))
+    assert held[0] == held[1]
+    assert held[0][0] == 2 * (4 + len(settings[1:]) * 2)  # features and labels of each frame
+
+
+def held_tensors(root: object) -> tuple[int, int]:
+    """Number and bytes of all tensors that an object holds on to, however deep."""
+    found: dict[int, int] = {}
+    pending, seen = [root], set()
+    while pending:
+        item = pending.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tensor):
+            found[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
+        elif isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, list | tuple | set):
+            pending += item
+        elif hasattr(item, "__dict__"):
+            pending += vars(item).values()
+    return len(found), sum(found.values())
+
+
+def test_half_memory_holds_half_and_gives_nearly_the_same() -> None:
+    video = moving_blocks(5, (16, 20), (8, 8), (128, 160))
+    full, half = (
+        Propagator(ColourCodes(temperature=0.02), get_protocol("crw"), half_memory=each)
+        for each in (False, True)
+    )
+    for propagator in (full, half):
+        propagator.start(video.frames[0], video.masks[0])
+    for frame in video.frames[1:]:
+        one, other = full.step(frame), half.step(frame)
+        torch.testing.assert_close(
+            one.probabilities_LHW, other.probabilities_LHW, atol=0.05, rtol=0
+        )
+    assert held_tensors(half)[1] < 0.6 * held_tensors(full)[1]

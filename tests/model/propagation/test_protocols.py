@@ -2,11 +2,27 @@
 
 import json
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 
+from jobs.propagate import PropagateOptions
 from model.errors import UserError
 from model.propagation.protocols import PROTOCOLS, get_protocol
+
+COMMON = {
+    "recent_step_frames": 1,
+    "kept_frames": [],
+    "pad_with_first": False,
+    "softmax": "joint",
+    "top_k_stage": "before",
+    "window_shape": "disc",
+    "window_closed": False,
+    "carried_state": "soft",
+    "rescale": "none",
+    "keypoint_mode": "reference",
+    "keypoint_cells": 3,
+}
 
 
 def test_vidcolor_is_the_papers_inference() -> None:
@@ -22,6 +38,7 @@ def test_vidcolor_is_the_papers_inference() -> None:
         "radius_cells": None,
         "window_on_anchor": False,
         "label_resize": "nearest",
+        **COMMON,
     }
 
 
@@ -38,7 +55,56 @@ def test_crw_is_the_released_evaluation() -> None:
         "radius_cells": 12.0,
         "window_on_anchor": True,
         "label_resize": "bilinear",
+        **COMMON,
     }
+
+
+# Context, softmax, top-k, window, state, rescaling and temperature as method surveys tabulate them.
+TABLE = {
+    "vidcolor": ("3", "joint", None, None, "soft", "none", 0.5),
+    "timecycle": ("first+7", "per_frame", "5 after", None, "soft", "carried", 512**-0.5),
+    "uvc": ("first+7", "per_frame", "5 after", None, "soft", "output", 1.0),
+    "corrflow": ("1", "joint", None, "square<=6", "hard", "none", 1.0),
+    "mast": ("first+5+3/2", "joint", None, "square<=12", "hard", "none", 1.0),
+    "crw": ("first+20", "joint", "10 before", "disc<12", "soft", "none", 0.05),
+    "vfs": ("first+20", "joint", "10 before", "disc<12", "soft", "output", 0.07),
+    "dino": ("first+7", "joint", "5 before", "square<=12", "soft", "output", 0.1),
+    "dinov3": ("first+7", "joint", "5 before", "disc<=12", "soft", "output", 0.2),
+}
+
+
+def test_every_protocol_is_in_the_table() -> None:
+    assert set(TABLE) == set(PROTOCOLS)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_settings_of_the_published_systems(name: str) -> None:
+    protocol = get_protocol(name)
+    context = "first+" * protocol.anchor_first
+    context += "".join(f"{number}+" for number in protocol.kept_frames)
+    context += str(protocol.recent_frames)
+    if protocol.recent_step_frames > 1:
+        context += f"/{protocol.recent_step_frames}"
+    matching = protocol.matching
+    top_k = None if matching.top_k is None else f"{matching.top_k} {matching.top_k_stage}"
+    window = None
+    if matching.radius_cells is not None:
+        edge = "<=" if matching.window_closed else "<"
+        window = f"{matching.window_shape}{edge}{matching.radius_cells:g}"
+    assert TABLE[name] == (
+        context,
+        matching.softmax,
+        top_k,
+        window,
+        protocol.carried_state,
+        protocol.rescale,
+        protocol.temperature,
+    )
+
+
+def test_the_command_offers_every_protocol() -> None:
+    hints = get_type_hints(PropagateOptions)
+    assert set(get_args(hints["protocol"])) == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -58,6 +124,8 @@ def test_description_survives_json(name: str) -> None:
         ("frame_size_px=256x448", "frame_size_px", (256, 448)),
         ("label_resize=nearest", "label_resize", "nearest"),
         ("recent_frames=0", "recent_frames", 0),
+        ("kept_frames=5, 10", "kept_frames", (5, 10)),
+        ("softmax=per_frame", "softmax", "per_frame"),
     ],
 )
 def test_override_is_typed(setting: str, key: str, value: object) -> None:
@@ -71,6 +139,8 @@ def test_changed_settings_show_in_the_name() -> None:
     changed = get_protocol("crw", ["frame_size_px=64x96", "top_k=5", "temperature=0.07"])
     assert changed.name == "crw(temperature=0.07, frame_size_px=64x96, top_k=5)"
     assert get_protocol("crw", ["radius_cells=none"]).name == "crw(radius_cells=none)"
+    assert get_protocol("mast", ["kept_frames=none"]).name == "mast(kept_frames=none)"
+    assert get_protocol("crw", ["kept_frames=5,10"]).name == "crw(kept_frames=5,10)"
     assert get_protocol("crw", ["top_k=10"]) is PROTOCOLS["crw"]
     assert get_protocol("crw", ["top_k=4", "top_k=10"]).name == "crw"
 
@@ -78,7 +148,7 @@ def test_changed_settings_show_in_the_name() -> None:
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
-        ("CRW", None, r"unknown protocol 'CRW'; there are: vidcolor, crw"),
+        ("CRW", None, r"unknown protocol 'CRW'; there are: vidcolor, timecycle, .*dinov3"),
         ("crw", "topk=3", r"unknown protocol setting 'topk'; there are: feature, .*label_resize"),
         ("crw", "name=mine", r"unknown protocol setting 'name'"),
         ("crw", "top_k", r"'top_k' is not of the form key=value"),
@@ -89,6 +159,10 @@ def test_changed_settings_show_in_the_name() -> None:
         ("crw", "feature=rgb", r"feature=rgb: expected embedding or trunk"),
         ("crw", "frame_size_px=256", r"frame_size_px=256: expected HEIGHTxWIDTH or none"),
         ("crw", "frame_size_px=0x8", r"frame_size_px: \(0, 8\) is too small"),
+        ("crw", "kept_frames=5;6", r"kept_frames=5;6: expected whole numbers with commas"),
+        ("crw", "window_shape=round", r"window_shape=round: expected disc or square"),
+        ("mast", "recent_step_frames=0", r"recent_step_frames: 0 is below 1"),
+        ("crw", "keypoint_cells=0", r"keypoint_cells: 0 is below 1"),
         ("crw", "top_k=0", r"top_k: 0 is below 1"),
         ("crw", "temperature=0", r"temperature: 0.0 is not a positive number"),
         ("crw", "temperature=nan", r"temperature: nan is not a positive number"),
