@@ -112,7 +112,9 @@ def _cached_or_reachable(name: str) -> Path | None:
     config = get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url):
         raise UserError(f"timm:{name}: has no pretrained weights; use --weights FILE or random")
-    if not config.hf_hub_id or isinstance(config.custom_load, str):  # a format that timm reads by itself
+    if not config.hf_hub_id or isinstance(
+        config.custom_load, str
+    ):  # a format that timm reads by itself
         return None
     files = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILES
     for file in files:
