@@ -28,6 +28,8 @@ COMMANDS = (
     ("inspect", "jobs.inspect:inspect_command", "Write a page about a dataset."),
     ("train", "jobs.train:train_command", "Train the colouriser on a dataset, with no labels."),
     ("propagate", "jobs.propagate:propagate_command", "Carry first masks through videos."),
+    ("colorize", "jobs.colorize:colorize_command", "Recolour a video from its first frame."),
+    ("embed", "jobs.embed:embed_command", "Show a video's embeddings as colours."),
     ("report", "jobs.report:report_command", "Write a page about a propagation."),
     ("demo", "jobs.demo:demo_command", "All of it on small videos, in minutes."),
 )

@@ -28,8 +28,9 @@ class PropagateOptions:
     out: LocationOption
     """Output folder: masks/ or labels/, overlays/, errors.parquet, summary.json."""
     model: str
-    """A run folder or .safetensors file, `untrained`, either with `+lab` for colours joined; `lab`
-    (colours alone), `flow` (optical flow) or `identity` (the first mask repeated)."""
+    """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
+    with `+lab` for colours joined; `lab` (colours alone), `flow` (optical flow) or `identity` (the
+    first mask repeated)."""
     protocol: Literal[
         "vidcolor", "timecycle", "uvc", "corrflow", "mast", "crw", "vfs", "dino", "dinov3"
     ] = "crw"
@@ -49,6 +50,11 @@ class PropagateOptions:
     """Format to write; by default palette PNG for masks, else the plainest that holds the labels."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
+    weights: str | None = None
+    """Of `torchvision:NAME` and `timm:NAME`: `pretrained` (the default), `random`, or a file of weights
+    (.safetensors, .pth)."""
+    half: Annotated[bool, Parameter(negative="")] = False
+    """Run networks in bfloat16 on GPUs."""
     overlays: bool = True
     """Also write overlays/VIDEO.mp4."""
     overwrite: bool = False
@@ -58,7 +64,7 @@ class PropagateOptions:
     untrained_width: int = 64
     """Width of the network that `untrained` makes."""
     seed: int = 0
-    """Weights of the network that `untrained` makes."""
+    """Random weights: of `untrained`, and of other networks with `--weights random`."""
 
 
 def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")]) -> int:
@@ -92,7 +98,11 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
         raise UserError("--workers must be at least 1")
     config = ArchiveConfig(
         model=parse_model(
-            options.model, untrained_width=options.untrained_width, seed=options.seed
+            options.model,
+            untrained_width=options.untrained_width,
+            seed=options.seed,
+            weights=options.weights,
+            half=options.half,
         ),
         protocol=get_protocol(options.protocol, options.set),
         overlays=options.overlays,

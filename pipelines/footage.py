@@ -87,6 +87,18 @@ class Footage:
         return float(rate) if rate else DEFAULT_FPS_HZ
 
 
+def footage_at(path: Location) -> Footage:
+    """One video: a file, or a folder of pictures. Raises `UserError` where there is neither."""
+    if path.is_file():
+        return Footage(path.stem, path, size_bytes(path))
+    if not path.is_dir():
+        raise UserError(f"{path}: no such video")
+    pictures = pictures_in(path)
+    if not pictures:
+        raise UserError(f"{path}: a folder without pictures, not one video")
+    return Footage(path.name, path, sum(map(size_bytes, pictures)))
+
+
 def find_footage(archive: Location) -> list[Footage]:
     """Videos of an archive, sorted by id.
 

@@ -8,10 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model.color import area_mean, lab_to_rgb, nearest_centroid, one_hot, rgb_to_lab
+from model.color import lab_to_rgb, rgb_to_lab
 from model.colorizer import Colorizer, normalise_grey
-from model.pointer import copy_through_pointer
-from model.propagation.encoders import luma
 from model.propagation.annotations import (
     Annotation,
     BoxAnnotation,
@@ -19,9 +17,10 @@ from model.propagation.annotations import (
     MaskAnnotation,
     PointAnnotation,
 )
+from model.propagation.colours import ColourPropagator
+from model.propagation.encoders import ColorizerEncoder, luma
+from model.propagation.protocols import get_protocol
 from pipelines.labels.davis import davis_palette
-
-_REFERENCES = 3
 
 
 def drawn(frame_HW3: np.ndarray, labels: Annotation) -> np.ndarray:
@@ -86,43 +85,34 @@ def _squashed(frames: Iterable[np.ndarray], side_px: int, most_frames: int) -> l
     return [torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1) for frame in resized]
 
 
-@torch.inference_mode()
+def painted(frame_HW3: np.ndarray, ab_2HW: torch.Tensor) -> np.ndarray:
+    """The lightness of a frame with other colours, ab of CIE Lab: uint8 RGB [H, W, 3]."""
+    lightness = rgb_to_lab(torch.from_numpy(frame_HW3).permute(2, 0, 1))[:1]
+    picture = lab_to_rgb(torch.cat((lightness, ab_2HW.cpu())))
+    return picture.permute(1, 2, 0).contiguous().numpy()
+
+
 def recoloured(
     frames: Iterable[np.ndarray],
     colorizer: Colorizer,
-    centroids_K2: np.ndarray,
     *,
     side_px: int = 256,
     most_frames: int = 96,
 ) -> Iterator[np.ndarray]:
-    """True frames beside recoloured ones, uint8 RGB [S, 2 S, 3].
+    """True frames beside recoloured ones, squashed to a square: uint8 RGB [S, 2 S, 3].
 
-    The first frame gives its colour codes; every later one gets its own through the pointer from the
-    last three *recoloured* frames, so errors accumulate as they do for labels. The lightness is the
-    true one.
+    The colours are carried from the first frame as the paper carries labels, by `ColourPropagator`.
     """
-    shown = _squashed(frames, side_px, most_frames)
-    centroids = torch.from_numpy(centroids_K2)
-    cells = (side_px // 8, side_px // 8)
-    grey = [normalise_grey(luma(frame)) for frame in shown]
-    codes: list[torch.Tensor] = []
-    for index, frame in enumerate(shown):
-        lab = rgb_to_lab(frame)
+    protocol = get_protocol("vidcolor", [f"frame_size_px={side_px}x{side_px}"])
+    propagator = ColourPropagator(ColorizerEncoder(colorizer, protocol), protocol)
+    for index, frame in enumerate(islice(frames, most_frames)):
+        shown = cv2.resize(frame, (side_px, side_px), interpolation=cv2.INTER_AREA)
         if index == 0:
-            ids = nearest_centroid(area_mean(lab, cells)[1:], centroids)
-            codes.append(one_hot(ids, len(centroids)))
-            yield torch.cat((frame, frame), dim=2).permute(1, 2, 0).numpy()
+            propagator.start(shown)
+            yield np.concatenate((shown, shown), axis=1)
             continue
-        references = [max(0, index - back) for back in range(_REFERENCES, 0, -1)]
-        window = torch.stack([grey[i] for i in [*references, index]])
-        embeddings = colorizer(window[None])
-        values = torch.stack([codes[i] for i in references])[None]
-        mixture = copy_through_pointer(embeddings[:, :-1], embeddings[:, -1], values)
-        codes.append(mixture[0])
-        ab = torch.einsum("khw,kc->chw", mixture[0], centroids)
-        smooth = F.interpolate(ab[None], size=(side_px, side_px), mode="bilinear")[0]
-        picture = lab_to_rgb(torch.cat((lab[:1], smooth)))
-        yield torch.cat((frame, picture), dim=2).permute(1, 2, 0).numpy()
+        carried, _ = propagator.step(shown)
+        yield np.concatenate((shown, painted(shown, propagator.to_pixels(carried))), axis=1)
 
 
 @torch.inference_mode()

@@ -8,13 +8,12 @@ import yaml
 from PIL import Image
 
 from model.errors import UserError
-from pipelines.codebook import load_codebook
 from pipelines.evaluation import MaskEvaluation, evaluate_masks, global_numbers
 from pipelines.footage import Footage, find_footage
 from pipelines.models import read_colorizer
 from pipelines.pictures import embedding_sheet, recoloured
 from pipelines.report.records import Film, PropagatedVideo, Report, TableRow
-from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, read_history, weights_of
+from pipelines.run_folder import CONFIG_FILE, read_history, weights_of
 from pipelines.storage import Location, files_in, folders_in, location, read_json
 from pipelines.video import write_h264
 
@@ -80,12 +79,11 @@ def pictures_of_run(
 ) -> tuple[tuple[Film, ...], tuple[Film, ...]]:
     """Recoloured films and embedding sheets of some videos, written into `folder`."""
     colorizer = read_colorizer(weights_of(run))
-    centroids = load_codebook(run / CODEBOOK_FILE).centroids_K2
     films: list[Film] = []
     sheets: list[Film] = []
     for index, item in enumerate(footage[:most_videos]):
         film = folder / f"recoloured-{index}.mp4"
-        pictures = recoloured((frame for _, frame in item.frames()), colorizer, centroids)
+        pictures = recoloured((frame for _, frame in item.frames()), colorizer)
         write_h264(film, pictures, item.fps_hz())
         films.append(
             Film(f"{item.video_id}: true colours, and recoloured from the first frame", film)

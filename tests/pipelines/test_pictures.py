@@ -1,10 +1,17 @@
 import numpy as np
 import torch
+from skimage.color import rgb2lab
 from sklearn.decomposition import PCA
 
 from model.colorizer import Colorizer, ColorizerConfig
 from pipelines.labels.davis import davis_palette
-from pipelines.pictures import embedding_sheet, overlay, principal_colours, recoloured
+from pipelines.pictures import (
+    embedding_sheet,
+    overlay,
+    painted,
+    principal_colours,
+    recoloured,
+)
 
 
 def test_overlay_tints_objects_and_leaves_the_rest():
@@ -32,13 +39,20 @@ def test_principal_colours_agree_with_scikit_learn_up_to_sign():
         assert abs(np.corrcoef(colours[keep, c], scores[keep, c])[0, 1]) > 0.999
 
 
+def test_a_frame_is_painted_with_other_colours_and_keeps_its_lightness():
+    frame = np.random.default_rng(0).integers(90, 160, (8, 8, 3), dtype=np.uint8)
+    ab = torch.tensor([20.0, -30.0])[:, None, None].expand(2, 8, 8)
+    lab = rgb2lab(painted(frame, ab))
+    assert np.abs(lab[..., 0] - rgb2lab(frame)[..., 0]).max() < 1
+    assert np.abs(lab[..., 1:] - (20, -30)).max() < 1.5
+
+
 def test_recoloured_film_keeps_the_truth_beside_and_begins_with_it():
     torch.manual_seed(0)
     colorizer = Colorizer(ColorizerConfig(width=4, embedding_channels=8)).eval()
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(3)]
-    centroids = rng.uniform(-40, 40, (16, 2)).astype(np.float32)
-    pictures = list(recoloured(iter(frames), colorizer, centroids, side_px=64))
+    pictures = list(recoloured(iter(frames), colorizer, side_px=64))
     assert [p.shape for p in pictures] == [(64, 128, 3)] * 3
     assert (pictures[0][:, :64] == pictures[0][:, 64:]).all()
     assert (pictures[1][:, :64] != pictures[1][:, 64:]).any()

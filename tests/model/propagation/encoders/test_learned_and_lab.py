@@ -11,6 +11,8 @@ from model.propagation.encoders import (
     ColorizerEncoder,
     JoinedEncoder,
     LabEncoder,
+    Mix,
+    join_lab,
     luma,
 )
 from model.propagation.protocols import get_protocol
@@ -99,3 +101,29 @@ def test_joined_logits_are_the_sum_of_both(colorizer, name):
 def test_the_embedding_refuses_a_context_that_the_head_never_saw(colorizer):
     with pytest.raises(UserError, match="last 3 frames"):
         ColorizerEncoder(colorizer, get_protocol("crw", ["feature=embedding"]))
+
+
+@torch.inference_mode()
+def test_a_mix_scales_the_features_and_sets_the_variance_of_the_colours(colorizer):
+    protocol = get_protocol("crw")
+    learned = ColorizerEncoder(colorizer, protocol)
+    references, target = [frame(1), frame(2)], frame(3)
+    mixed = join_lab(learned, colorizer.trunk.channels, Mix(2.5, 100.0))
+    expected = logits(learned, references, target) / 2.5
+    expected += logits(LabEncoder(), references, target) * (LAB_VARIANCE / 100.0)
+    assert torch.allclose(logits(mixed, references, target), expected, atol=0.02)
+    plain = join_lab(learned, colorizer.trunk.channels, Mix())
+    before = JoinedEncoder(learned, colorizer.trunk.channels, LabEncoder())
+    assert torch.equal(logits(plain, references, target), logits(before, references, target))
+
+
+def test_encoders_of_different_strides_do_not_join(colorizer):
+    learned = ColorizerEncoder(colorizer, get_protocol("crw"))
+    with pytest.raises(ValueError, match="strides of 8 and 16"):
+        JoinedEncoder(learned, colorizer.trunk.channels, LabEncoder(16))
+
+
+@pytest.mark.parametrize("values", [(0.0, 40.0), (1.0, -1.0), (float("nan"), 1.0), ("1", 40.0)])
+def test_a_mix_is_of_positive_numbers(values):
+    with pytest.raises(UserError, match="positive number"):
+        Mix(*values)
