@@ -77,5 +77,5 @@ def test_what_cannot_be_coloured_is_refused() -> None:
     with pytest.raises(RuntimeError, match="start"):
         propagator.step(blocks())
     propagator.start(blocks())
-    with pytest.raises(UserError, match="frame 1 has another size"):
+    with pytest.raises(UserError, match="frame 1 is"):
         propagator.step(blocks(shape=(6, 9)))
