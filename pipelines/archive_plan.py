@@ -109,7 +109,8 @@ def _task(item: Footage, reader: LabelReader, labels: LabelSource) -> Propagatio
     if labels.direction == "forwards" and anchors[0][0] != 0:
         begin = frame_stem(anchors[0][1])
         raise _Unfit(
-            "no_first_mask", f"its labels begin at {begin}, its frames at {first} (--direction both)"
+            "no_first_mask",
+            f"its labels begin at {begin}, its frames at {first} (--direction both)",
         )
     annotation = reader.read(item.video_id, anchors[0][1])
     if isinstance(annotation, MaskAnnotation) and annotation.ids_HW.shape != size_hw:
@@ -122,9 +123,7 @@ def _task(item: Footage, reader: LabelReader, labels: LabelSource) -> Propagatio
     return PropagationTask(item, tuple(anchors))
 
 
-def _places(
-    annotated: Sequence[Frame], stems: Sequence[str] | None
-) -> list[tuple[int, Frame]]:
+def _places(annotated: Sequence[Frame], stems: Sequence[str] | None) -> list[tuple[int, Frame]]:
     """Where in the video the annotated frames are; frames of a file are named by their index."""
     by_stem: Mapping[str, int] = {stem: index for index, stem in enumerate(stems or ())}
     places: list[tuple[int, Frame]] = []

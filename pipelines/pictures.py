@@ -37,9 +37,7 @@ def drawn(frame_HW3: np.ndarray, labels: Annotation) -> np.ndarray:
         return picture
     for label, xy_px in _places(labels):
         cv2.circle(picture, (round(xy_px[0]), round(xy_px[1])), 3 * thick_px, (255,) * 3, -1)
-        cv2.circle(
-            picture, (round(xy_px[0]), round(xy_px[1])), 2 * thick_px, _colour_of(label), -1
-        )
+        cv2.circle(picture, (round(xy_px[0]), round(xy_px[1])), 2 * thick_px, _colour_of(label), -1)
     return picture
 
 

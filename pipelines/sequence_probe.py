@@ -47,7 +47,10 @@ def probe_sequences(
     with tempfile.TemporaryDirectory() as place:
         last_frames = {
             task.footage.video_id: _label(
-                task, reader.read(task.footage.video_id, task.anchors[0][1]), propagator, Path(place)
+                task,
+                reader.read(task.footage.video_id, task.anchors[0][1]),
+                propagator,
+                Path(place),
             )
             for task in tasks
         }

@@ -46,9 +46,9 @@ class ColourPropagator:
         if frame_HW3.ndim != 3 or 0 in frame_HW3.shape:
             raise UserError(f"the first frame has shape {frame_HW3.shape}, expected [H, W, 3]")
         size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
-        result = self._propagator.start(frame_HW3, (ColourAnnotation(_ab_HW2(frame_HW3)),))
+        result = self._propagator.start(frame_HW3, (ColourAnnotation(_ab_of(frame_HW3)),))
         self._grid = CellGrid(size_px, self._encoder.stride_px, self._protocol.frame_size_px)
-        return _colours_2hw(result)
+        return _colours_of(result)
 
     def step(self, frame_HW3: np.ndarray) -> tuple[Tensor, Tensor]:
         """The next frame's colours, carried and true, each float32 [2, h, w].
@@ -57,8 +57,8 @@ class ColourPropagator:
         """
         if self._grid is None:
             raise RuntimeError("step() needs start() with a coloured frame first")
-        carried_2hw = _colours_2hw(self._propagator.step(frame_HW3))
-        true_2HW = np.ascontiguousarray(np.moveaxis(_ab_HW2(frame_HW3), 2, 0))
+        carried_2hw = _colours_of(self._propagator.step(frame_HW3))
+        true_2HW = np.ascontiguousarray(np.moveaxis(_ab_of(frame_HW3), 2, 0))
         return carried_2hw, self._grid.mean_in_cells(true_2HW, self._device)
 
     def to_pixels(self, colours_2hw: Tensor) -> Tensor:
@@ -68,13 +68,13 @@ class ColourPropagator:
         return torch.stack([self._grid.to_pixels(plane_hw) for plane_hw in colours_2hw])
 
 
-def _colours_2hw(result: PropagationResult) -> Tensor:
+def _colours_of(result: PropagationResult) -> Tensor:
     colours = result.of(ColourAnnotation)
     assert colours is not None
     return colours.soft_Lhw
 
 
-def _ab_HW2(frame_HW3: np.ndarray) -> np.ndarray:
+def _ab_of(frame_HW3: np.ndarray) -> np.ndarray:
     """CIE Lab's a and b of every pixel, float32."""
     lab_3HW = rgb_to_lab(torch.from_numpy(np.ascontiguousarray(frame_HW3)).permute(2, 0, 1))
     return lab_3HW[1:].permute(1, 2, 0).numpy()

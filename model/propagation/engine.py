@@ -53,10 +53,12 @@ class Encoder(typing.Protocol):
 
 
 class LabelPropagator(typing.Protocol):
-    """What carries the mask of a video's first frame through its frames, one video at a time."""
+    """What carries annotations through the frames of a video, one video at a time."""
 
-    def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray, /) -> PropagationResult: ...
-    def step(self, frame_HW3: np.ndarray, /) -> PropagationResult: ...
+    def start(self, frame_HW3: np.ndarray, labels: Labels, /) -> PropagationResult: ...
+    def step(
+        self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = (), /
+    ) -> PropagationResult: ...
 
 
 class Propagator:

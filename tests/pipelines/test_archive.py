@@ -92,7 +92,9 @@ def test_what_cannot_be_labelled_is_an_error_row_and_the_rest_goes_on(place, ray
 
 def test_a_mask_of_another_size_is_refused_before_anything_starts(place):
     write_mask(place / "labels" / "-first" / "00000.png", np.ones((32, 64), np.uint8))
-    with pytest.raises(UserError, match=r"-first, frame 00000: 64x32 px, its frame in .* is 64x64 px"):
+    with pytest.raises(
+        UserError, match=r"-first, frame 00000: 64x32 px, its frame in .* is 64x64 px"
+    ):
         plan(place / "archive", LabelSource(place / "labels"))
 
 

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from model.errors import UserError
-from pipelines.flow import FlowPoints, FlowPropagator
+from model.propagation.annotations import (
+    BoxAnnotation,
+    ColourAnnotation,
+    KeypointAnnotation,
+    MaskAnnotation,
+    PointAnnotation,
+)
+from pipelines.flow import FlowPropagator
 
 SIDE, FRAMES = 32, 10
 START_XY, STEP_XY = (20, 40), (5, -2)  # px, and px a frame
@@ -48,12 +55,36 @@ def test_a_square_is_followed() -> None:
 
 
 def test_points_on_the_square_are_followed() -> None:
-    first = np.array(START_XY) + np.array([[8, 8], [16, 16], [24, 10]])
-    points = FlowPoints(scene(0)[0], first)
+    first = np.array(START_XY) + np.array([[8, 8], [16, 16], [24, 10], [np.nan, np.nan]])
+    corner = np.array([*START_XY, SIDE, SIDE], float)
+    flow = FlowPropagator()
+    joints = KeypointAnnotation((1,), first[None])
+    flow.start(
+        scene(0)[0],
+        [PointAnnotation((1, 2, 3, 4), first), joints, BoxAnnotation((1,), corner[None])],
+    )
     for index in range(1, FRAMES):
-        found = points.step(scene(index)[0])
-        truth = first + index * np.array(STEP_XY)
-        assert np.linalg.norm(found - truth, axis=1).max() < 1
+        result = flow.step(scene(index)[0])
+        found, joint, box = (each.record for each in result.carried)
+        moved = index * np.array(STEP_XY)
+        assert np.linalg.norm(found.xy_px_N2[:3] - first[:3] - moved, axis=1).max() < 1
+        assert np.isnan(found.xy_px_N2[3]).all()
+        np.testing.assert_array_equal(joint.xy_px_NK2[0], found.xy_px_N2)
+        np.testing.assert_allclose(box.xywh_px_N4[0], corner + np.array([*moved, 0, 0]), atol=1)
+
+
+def test_a_later_annotation_takes_over() -> None:
+    flow = FlowPropagator()
+    flow.start(*scene(0))
+    frame, mask = scene(1)
+    result = flow.step(frame, [MaskAnnotation((mask == 7).astype(np.int32) * 300)])
+    assert set(np.unique(result.mask_HW)) == {0, 300}
+    assert set(np.unique(flow.step(scene(2)[0]).mask_HW)) == {0, 300}
+
+
+def test_colours_are_refused() -> None:
+    with pytest.raises(UserError, match="not colours"):
+        FlowPropagator().start(scene(0)[0], [ColourAnnotation(np.zeros((HEIGHT, WIDTH, 2)))])
 
 
 def test_another_video_starts_afresh() -> None:
