@@ -64,7 +64,9 @@ class Propagator:
 
     Memory is bounded by the protocol and the number of annotated frames: the features and labels of
     the context. With `half_memory` the features stay in half precision: half the memory, and logits
-    that are off by some thousandths. All arithmetic is in float32 as before.
+    that are off by some thousandths. All arithmetic is in float32 as before: on an AMD EPYC core a
+    product in float16 takes 16 times as long (6000x256 by 256x144: 103 ms, not 6),
+    and turning 21 frames of 480x854 px at stride 8 back into float32 takes 83 ms a step.
     """
 
     def __init__(
