@@ -18,6 +18,9 @@ class MaskAnnotation:
 
     ids_HW: NDArray[Any]
     """Integers [H, W]: 0 is background; the others need not be contiguous and may exceed 255."""
+    complete: bool = True
+    """Whether 0 means that no object is there. Else it says nothing (a frame where only the objects
+    that are new were annotated, as in YouTube-VOS), and what was predicted there stays."""
 
 
 @dataclass(frozen=True)

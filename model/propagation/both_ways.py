@@ -67,7 +67,7 @@ def propagate_both_ways(
         backwards[time] = _soft(result, torch.float16)
     forwards = _pass(frames, range(times[0], len(frames)), anchors, encoder, protocol, device)
     for time in range(len(frames)):
-        ahead = _soft(next(forwards)[1], torch.float32) if time >= times[0] else {}
+        ahead = next(forwards)[1] if time >= times[0] else PropagationResult(())
         yield _merged(time, ahead, backwards.pop(time, {}), anchors, layout)
 
 
@@ -94,24 +94,27 @@ def _soft(result: PropagationResult, dtype: torch.dtype) -> SoftLabels:
 
 def _merged(
     time: int,
-    ahead: SoftLabels,
+    ahead: PropagationResult,
     back: SoftLabels,
     anchors: Mapping[int, Sequence[Annotation]],
     layout: LabelLayout,
 ) -> PropagationResult:
-    given = {type(annotation): annotation for annotation in anchors.get(time, ())}
+    """A kind that is annotated in the frame is as the pass forwards has it: the annotation, completed."""
+    annotated = {type(annotation) for annotation in anchors.get(time, ())}
+    soft_ahead = _soft(ahead, torch.float32)
     carried: list[Carried[Any]] = []
     for kind, placed in layout.kinds.items():
         columns = placed.columns
-        if kind in given:
-            soft_Lhw = columns.encode(given[kind])
-            carried.append(Carried(given[kind], soft_Lhw, columns.names))
+        given = ahead.of(kind)
+        if kind in annotated and given is not None:
+            soft_Lhw = _aligned(given.soft_Lhw, given.names, columns)
+            carried.append(Carried(given.record, soft_Lhw, columns.names))
             continue
         known = sorted(t for t, each in anchors.items() if kind in map(type, each))
         weight_ahead, weight_back = _weights(time, known)
         parts = [
             (weight, _aligned(*labels[kind], columns))
-            for weight, labels in ((weight_ahead, ahead), (weight_back, back))
+            for weight, labels in ((weight_ahead, soft_ahead), (weight_back, back))
             if weight > 0
         ]
         soft_Lhw = parts[0][1] if len(parts) == 1 else _mean(parts, columns)

@@ -66,7 +66,9 @@ class Propagator:
 
     Memory is bounded by the protocol and the number of annotated frames: the features and labels of
     the context. With `half_memory` the features stay in half precision: half the memory, and logits
-    that are off by some thousandths. All arithmetic is in float32 as before.
+    that are off by some thousandths. All arithmetic is in float32 as before: on an AMD EPYC core a
+    product in float16 takes 16 times as long (6000x256 by 256x144: 103 ms, not 6),
+    and turning 21 frames of 480x854 px at stride 8 back into float32 takes 83 ms a step.
     """
 
     def __init__(
@@ -118,9 +120,10 @@ class Propagator:
         it holds of a kind replaces all that was predicted of that kind: ids that are new get columns
         from here on, ids that it does not name are gone from this frame (earlier anchors may bring them
         back), and an annotation without objects means that nothing of the kind is there. Kinds without
-        an annotation are predicted as ever. The result has the annotations as they were given. Raises
-        UserError for a frame of another size than the first and for annotations that cannot be of this
-        video, RuntimeError before `start`.
+        an annotation are predicted as ever, and so is what a mask that is not `complete` leaves at 0. The
+        result has the annotations as they were given, but for such a mask. Raises UserError for a frame
+        of another size than the first and for annotations that cannot be of this video, RuntimeError
+        before `start`.
         """
         if self._layout is None:
             raise RuntimeError("step() needs start() with an annotated frame first")
@@ -129,7 +132,9 @@ class Propagator:
         annotations = as_annotations(annotations)
         layout = self._layout.extended(annotations)
         features = self._encode(grid, frame_HW3)
-        labels_Lhw = layout.corrected(self._carry(features), annotations)
+        labels_Lhw = self._carry(features)
+        annotations = layout.completed(annotations, labels_Lhw)
+        labels_Lhw = layout.corrected(labels_Lhw, annotations)
         result = layout.result(labels_Lhw, annotations)
         self._layout = layout
         self._frame_index += 1

@@ -6,7 +6,9 @@ setting changes the name: `crw(top_k=15)`.
 
 Each one says how its system carried labels when it was evaluated; the features are those of whatever
 encoder it is used with. Radii are in cells, so of that encoder's own stride: a protocol made for
-stride 4 looks twice as far in pixels at stride 8.
+stride 4 looks twice as far in pixels at stride 8. The values are those for DAVIS. Other data sets are
+overrides: `crw` ran JHMDB with frame_size_px=320x320 and recent_frames=7, VIP with 560x560 and 4; `uvc` ran
+JHMDB with 320x320 and top_k=20.
 """
 
 import types
@@ -147,7 +149,7 @@ _ALL = (
         window_on_anchor=True,
         label_resize="bilinear",  # assumed as in crw; not read in its code
         rescale="output",
-        keypoint_cells=5,
+        keypoint_cells=5,  # there after up-sampling, here on the grid
     ),
     # Caron et al. 2021, DINO, its DAVIS script. It keeps every cell that ties with the fifth best.
     MatchingProtocol(

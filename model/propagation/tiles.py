@@ -84,8 +84,10 @@ def tile_weights(
             tile = Tile(top, bottom, left, right)
             query_QC = query_HWC[top:bottom, left:right].flatten(0, 1)
             parts = [_weigh(*_tile_logits(query_QC, tile, g, matching), matching) for g in groups]
-            index = torch.cat([index for index, _ in parts])
-            weights = torch.cat([weights for _, weights in parts]) / len(groups)
+            index, weights = parts[0]
+            if len(parts) > 1:
+                index = torch.cat([index for index, _ in parts])
+                weights = torch.cat([weights for _, weights in parts]) / len(parts)
             yield TileWeights(tile, index, weights)
 
 

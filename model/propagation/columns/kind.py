@@ -74,6 +74,10 @@ class LabelColumns(ABC, Generic[A]):
     def names_something(self, annotation: A) -> bool:
         """Whether there is anything in it to be carried."""
 
+    def completed(self, annotation: A, predicted_LHW: Tensor) -> A:
+        """The annotation together with what was predicted where it says nothing."""
+        return annotation
+
     @property
     def plain_values(self) -> bool:
         """Whether columns are values rather than shares, which no protocol rescales or decides."""

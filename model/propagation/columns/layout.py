@@ -104,6 +104,16 @@ class LabelLayout:
             labels_Lhw[list(placed.positions)] = placed.columns.encode(annotation)
         return labels_Lhw
 
+    def completed(
+        self, annotations: Sequence[Annotation], predicted_Lhw: Tensor
+    ) -> tuple[Annotation, ...]:
+        """The annotations, with the prediction where one of them says nothing."""
+        predicted_Lhw = self.padded(predicted_Lhw)
+        return tuple(
+            self.kinds[type(each)].columns.completed(each, self.of_kind(predicted_Lhw, type(each)))
+            for each in annotations
+        )
+
     def rescaled(self, labels_Lhw: Tensor) -> Tensor:
         """Every column scaled to [0, 1], but for plain values."""
         labels_Lhw = labels_Lhw.clone()

@@ -40,6 +40,15 @@ class MaskColumns(LabelColumns[MaskAnnotation]):
         mask_HW = drawing.grid.to_mask(soft_LHW, (0, *self.ids), rescale=drawing.rescale_output)
         return MaskAnnotation(mask_HW)
 
+    def completed(self, annotation: MaskAnnotation, predicted_LHW: Tensor) -> MaskAnnotation:
+        """Of the predicted mask that part which is not annotated and belongs to none of its objects."""
+        if annotation.complete:
+            return annotation
+        predicted_HW = self.decode(predicted_LHW).ids_HW
+        predicted_HW[np.isin(predicted_HW, annotation.ids_HW)] = 0
+        ids_HW = np.where(annotation.ids_HW > 0, annotation.ids_HW, predicted_HW)
+        return MaskAnnotation(ids_HW.astype(predicted_HW.dtype))
+
     def confidence(self, soft_LHW: Tensor) -> Tensor:
         return soft_LHW.amax(0, keepdim=True)
 

@@ -107,6 +107,19 @@ def test_between_two_places_the_nearer_anchor_decides() -> None:
         np.testing.assert_allclose(each.record.xy_px_N2, places[nearer], atol=0.5)
 
 
+def test_an_anchor_with_a_new_object_alone_keeps_the_others() -> None:
+    still = noise(1) * 3
+    ids = np.zeros((32, 40), np.uint8)
+    ids[:, 32:] = 9
+    anchors: dict[int, Sequence[Annotation]] = {
+        0: [mask(3, 2)],
+        2: [MaskAnnotation(ids, complete=False)],
+    }
+    last = labelled(still, anchors)[2]
+    np.testing.assert_array_equal(last.mask_HW, np.maximum(mask(3, 2).ids_HW, ids))
+    assert last.probabilities_LHW[1, 0, 0] == 1
+
+
 def test_a_single_frame_is_its_annotation() -> None:
     [result] = labelled(noise(1), {0: [mask(3, 2)]})
     np.testing.assert_array_equal(result.mask_HW, mask(3, 2).ids_HW)

@@ -59,6 +59,22 @@ def test_a_corrected_mask_replaces_the_prediction_and_becomes_an_anchor() -> Non
     assert encoder.reference_counts[-1] == 3  # both anchors and the latest frame
 
 
+def test_a_mask_of_the_new_objects_alone_leaves_the_others_as_predicted() -> None:
+    propagator = sharp("crw", "top_k=1")
+    propagator.start(STILL, mask_with(id_2=(1, 1), id_3=(3, 3)))
+    propagator.step(STILL)
+    new = mask_with(id_9=(4, 5), id_3=(3, 4))  # object 3 is annotated again, somewhere else
+    result = propagator.step(STILL, [MaskAnnotation(new, complete=False)])
+    expected = mask_with(id_2=(1, 1), id_3=(3, 4), id_9=(4, 5))
+    assert result.object_ids == (0, 2, 3, 9)
+    np.testing.assert_array_equal(result.mask_HW[4::8, 4::8], expected[4::8, 4::8])
+    np.testing.assert_array_equal(result.mask_HW[new > 0], new[new > 0])
+    complete = sharp("crw", "top_k=1")
+    complete.start(STILL, mask_with(id_2=(1, 1), id_3=(3, 3)))
+    result = complete.step(STILL, [MaskAnnotation(new)])
+    np.testing.assert_array_equal(result.mask_HW, new)
+
+
 def test_an_empty_mask_later_on_means_that_all_objects_are_gone() -> None:
     propagator = sharp("crw", "anchor_first=false", "recent_frames=1")
     propagator.start(STILL, mask_with(id_2=(1, 1)))
