@@ -204,8 +204,9 @@ def _joint_file(folder: Location) -> Location | None:
 def _from_mat(path: Location, content: bytes) -> tuple[None, Any]:
     from scipy.io import loadmat  # takes longer to import than scoring most masks
 
+    source: Any = io.BytesIO(content)  # scipy's annotations know of paths alone
     try:
-        numbers = loadmat(io.BytesIO(content), variable_names=["pos_img"])["pos_img"]
+        numbers = loadmat(source, variable_names=["pos_img"])["pos_img"]
     except KeyError:
         raise UserError(f"{path}: has no pos_img") from None
     except Exception as error:  # a damaged file makes loadmat raise nearly anything

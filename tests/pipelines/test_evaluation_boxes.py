@@ -8,7 +8,7 @@ from model.metrics.boxes import box_scores, centre_error_px, overlap
 from pipelines.evaluation_boxes import evaluate_boxes, read_boxes
 
 TRUTH = np.array([[10, 20, 30, 40], [12, 20, 30, 40], [14, 21, 30, 40]], float)
-PRED = TRUTH + [[0, 0, 0, 0], [5, 0, 0, 0], [40, 9, 3, 1]]
+PRED = TRUTH + np.array([[0, 0, 0, 0], [5, 0, 0, 0], [40, 9, 3, 1]])
 
 
 def text(boxes, separator=","):

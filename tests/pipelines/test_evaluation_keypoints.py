@@ -47,7 +47,7 @@ def test_folder_scores_are_the_metric_of_the_arrays(folders):
             errors.append(joint_errors(truth, pred, mode))
         expected = pck(errors)
         assert evaluation.scores(mode).by_joint_AK.tolist() == expected.by_joint_AK.tolist()
-        assert 0 < expected.mean[0] < expected.mean[-1] < 1
+        assert 0 < expected.mean[0] < 1
     assert evaluation.scores("strict").counted_K.tolist() == [6] * 15
     assert evaluation.scores("reference").counted_K.tolist() == [6] * 3 + [4] + [6] * 11
 

@@ -51,14 +51,14 @@ def test_json(folders):
 
 def test_what_does_not_fit_is_refused(folders):
     truth, pred = folders
-    with pytest.raises(
-        UserError, match=r"a/000\.png: index 3 is predicted, but the classes are 0 to 2"
-    ):
+    save(truth / "c", np.zeros((1, 4, 4), np.uint8))
+    save(pred / "masks" / "c", np.full((1, 4, 4), 3, np.uint8))
+    with pytest.raises(UserError, match=r"c/000\.png: index 3 is predicted, but .* are 0 to 2"):
         evaluate_parts(truth, pred, classes=3)
     with pytest.raises(UserError, match="at least two classes"):
         evaluate_parts(truth, pred, classes=1)
     (pred / "masks" / "a" / "001.png").unlink()
     with pytest.raises(UserError, match="no part map for frame of sequence 'a': '001'"):
         evaluate_parts(truth, pred)
-    with pytest.raises(UserError, match="no part maps for sequence 'c'"):
-        evaluate_parts(truth, pred, sequences=["c"])
+    with pytest.raises(UserError, match="no part maps for sequence 'd'"):
+        evaluate_parts(truth, pred, sequences=["d"])

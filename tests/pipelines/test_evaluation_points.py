@@ -25,7 +25,7 @@ def table(shares, visible, ids=range(3)):
     """The same points as a CSV of pixel indices; hidden ones have no row."""
     pixels = shares * SIZE_HW[::-1] - 0.5
     rows = [
-        f"v,{ids[n]},{t},{pixels[n, t, 0]!r},{pixels[n, t, 1]!r},1\n"
+        f"v,{ids[n]},{t},{pixels[n, t, 0]:.17g},{pixels[n, t, 1]:.17g},1\n"
         for n, t in zip(*np.nonzero(visible), strict=True)
     ]
     return HEADER + "".join(rows)
