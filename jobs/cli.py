@@ -33,13 +33,20 @@ COMMANDS = (
     ("report", "jobs.report:report_command", "Write a page about a propagation."),
     ("demo", "jobs.demo:demo_command", "All of it on small videos, in minutes."),
 )
+EVALUATIONS = (
+    ("masks", "J and F as on DAVIS."),
+    ("keypoints", "PCK as on J-HMDB."),
+    ("parts", "Mean IoU as on VIP."),
+    ("boxes", "Success and precision as on OTB."),
+    ("points", "Jaccard and position accuracy as on TAP-Vid."),
+)
 
 
 _ENVIRONMENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """What a user can put right: disks that are full, and places that may not be written."""
 
 
-def build_app(called: str | None = None) -> App:
+def build_app(called: str | None = None, kind_called: str | None = None) -> App:
     """All commands by name; the one that is called shows its own docstring as help."""
     app = App(
         name="huetrack",
@@ -51,16 +58,16 @@ def build_app(called: str | None = None) -> App:
     for name, target, summary in COMMANDS:
         app.command(target, name=name, help=None if name == called else summary)
     evaluate = App(name="evaluate", help="Score predictions with the field's metrics.")
-    evaluate.command(
-        "jobs.evaluate:evaluate_masks_command", name="masks", help="DAVIS-2017 J and F of masks."
-    )
+    for kind, summary in EVALUATIONS:
+        target = f"jobs.evaluate:evaluate_{kind}_command"
+        evaluate.command(target, name=kind, help=None if kind == kind_called else summary)
     app.command(evaluate)
     return app
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
-    app = build_app(arguments[0] if arguments else None)
+    app = build_app(*arguments[:2])
     try:
         _refuse_unknown_command(arguments)
         arguments, config_file = _take_value(list(arguments), "--config")

@@ -1,17 +1,17 @@
-"""DAVIS-2017 semi-supervised scores of a folder of predicted masks against one of true masks.
+"""DAVIS scores of a folder of predicted masks against one of true masks.
 
-The metric itself, with the quirks of the official tool, is `model.metrics.davis`. Folders are
+The metric itself, with the quirks of the official tools, is `model.metrics.davis`. Folders are
 paired by video id and frames by file stem; what only the prediction has is left alone.
 """
 
 import math
 import multiprocessing
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Literal
 
 from model.errors import UserError
 from model.metrics.davis import (
@@ -23,11 +23,21 @@ from model.metrics.davis import (
     collect_objects,
     object_count,
     score_frame,
+    single_foreground,
     summarise,
 )
+from pipelines.evaluation_files import json_number, names_to_score, refuse_missing
 from pipelines.labels.davis import read_mask
 from pipelines.labels.layout import mask_files
 from pipelines.storage import Location
+
+DavisDataset = Literal["davis2017", "davis2016"]
+"""The objects one by one, or all of them together as a single foreground."""
+
+DAVIS_TITLES: Mapping[DavisDataset, str] = {
+    "davis2017": "DAVIS-2017 semi-supervised",
+    "davis2016": "DAVIS-2016, single foreground",
+}
 
 # Starting a worker takes about as long as scoring this many frames of 854x480.
 FRAMES_PER_WORKER = 500
@@ -65,6 +75,7 @@ class MaskEvaluation:
     """Scores of all sequences, in order of their names."""
 
     sequences: tuple[SequenceScores, ...]
+    dataset: DavisDataset = "davis2017"
 
     @cached_property
     def summary(self) -> Summary:
@@ -76,11 +87,12 @@ class MaskEvaluation:
     def to_json(self) -> dict[str, Any]:
         """All numbers under the official names, ready for `json.dumps`; NaN becomes null."""
         return {
-            "global": {name: _number(value) for name, value in global_numbers(self.summary)},
+            "metric": DAVIS_TITLES[self.dataset],
+            "global": {name: json_number(value) for name, value in global_numbers(self.summary)},
             "per_object": {
                 f"{sequence.name}_{index}": {
-                    "J-Mean": _number(scores.j.mean),
-                    "F-Mean": _number(scores.f.mean),
+                    "J-Mean": json_number(scores.j.mean),
+                    "F-Mean": json_number(scores.f.mean),
                 }
                 for sequence in self.sequences
                 for index, scores in sequence.objects.items()
@@ -117,6 +129,7 @@ def evaluate_masks(
     pred: Location,
     processes: int = os.cpu_count() or 1,
     sequences: Sequence[str] | None = None,
+    dataset: DavisDataset = "davis2017",
 ) -> MaskEvaluation:
     """Score the masks below `pred` against those below `truth`, sequences in parallel.
 
@@ -128,23 +141,25 @@ def evaluate_masks(
         pred: folder of predicted masks.
         processes: worker processes at most; small work is done in this process.
         sequences: the sequences to score; all of `truth` if None.
+        dataset: whose tool to follow. DAVIS-2016 takes every pixel that is not 0 as the object.
 
     Raises:
         UserError: a folder has no masks; a sequence or a scored frame has no prediction; a
-            sequence has fewer than three frames or no object in its first; a file is damaged, of
-            another size, or holds an index above the number of objects.
+            sequence has fewer than three frames or, in DAVIS-2017, no object in its first; a file
+            is damaged, of another size, or holds an index above the number of objects.
     """
     if processes < 1:
         raise UserError(f"processes must be at least 1, not {processes}")
     pairs = pair_sequences(truth, pred, sequences)
     frames = sum(len(pair.scored) for pair in pairs)
     workers = min(processes, len(pairs), math.ceil(frames / FRAMES_PER_WORKER))
+    score = partial(_score_sequence, dataset)
     if workers == 1:
-        return MaskEvaluation(tuple(_score_sequence(pair) for pair in pairs))
+        return MaskEvaluation(tuple(map(score, pairs)), dataset)
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context)
     try:
-        return MaskEvaluation(tuple(pool.map(_score_sequence, pairs)))
+        return MaskEvaluation(tuple(pool.map(score, pairs)), dataset)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -158,11 +173,7 @@ def pair_sequences(
         UserError: as `evaluate_masks`, as far as folder listings show it.
     """
     truth_files, pred_files = mask_files(truth), mask_files(pred)
-    names = sorted(truth_files if sequences is None else set(sequences))
-    if not names:
-        raise UserError("no sequence to score")
-    _refuse_missing(truth, (name for name in names if name not in truth_files), "sequence")
-    _refuse_missing(pred, (name for name in names if name not in pred_files), "sequence")
+    names = names_to_score(truth, truth_files, pred, pred_files, sequences, "mask")
     pairs = []
     for name in names:
         frames, predicted = truth_files[name], pred_files[name]
@@ -173,7 +184,7 @@ def pair_sequences(
         stems = list(frames)
         scored = stems[1:-1]
         missing = (stem for stem in scored if stem not in predicted)
-        _refuse_missing(pred, missing, f"frame of sequence {name!r}:")
+        refuse_missing(pred, missing, f"mask for frame of sequence {name!r}:")
         pairs.append(
             SequencePair(
                 name=name,
@@ -184,33 +195,28 @@ def pair_sequences(
     return pairs
 
 
-def _refuse_missing(folder: Location, missing: Iterable[str], what: str) -> None:
-    names = list(missing)
-    if names:
-        more = f" (nor for {len(names) - 1} more)" if len(names) > 1 else ""
-        raise UserError(f"{folder}: no mask for {what} {names[0]!r}{more}")
-
-
-def _score_sequence(pair: SequencePair) -> SequenceScores:
-    first_HW = read_mask(pair.first_truth)
-    try:
-        count = object_count(first_HW)
-    except UserError as error:
-        raise UserError(f"{pair.first_truth}: {error}") from error
+def _score_sequence(dataset: DavisDataset, pair: SequencePair) -> SequenceScores:
+    count = 1 if dataset == "davis2016" else _object_count(pair.first_truth)
     return SequenceScores(
         name=pair.name,
         frames=tuple(frame.stem for frame in pair.scored),
-        objects=collect_objects([_score_pair(frame, count) for frame in pair.scored]),
+        objects=collect_objects([_score_pair(frame, count, dataset) for frame in pair.scored]),
     )
 
 
-def _score_pair(frame: FramePair, count: int) -> FrameScores:
+def _object_count(first_truth: Location) -> int:
+    first_HW = read_mask(first_truth)
+    try:
+        return object_count(first_HW)
+    except UserError as error:
+        raise UserError(f"{first_truth}: {error}") from error
+
+
+def _score_pair(frame: FramePair, count: int, dataset: DavisDataset) -> FrameScores:
     truth_HW, pred_HW = read_mask(frame.truth), read_mask(frame.pred)
+    if dataset == "davis2016":
+        truth_HW, pred_HW = single_foreground(truth_HW), single_foreground(pred_HW)
     try:
         return score_frame(truth_HW, pred_HW, count)
     except UserError as error:
         raise UserError(f"{frame.pred}: {error}") from error
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

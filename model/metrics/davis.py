@@ -188,6 +188,14 @@ def score_frame(truth_HW: IndexMask, pred_HW: IndexMask, count: int) -> FrameSco
     )
 
 
+def single_foreground(mask_HW: IndexMask) -> NDArray[np.uint8]:
+    """All objects as object 1: what DAVIS-2016 scores, where 255 is the object and not void.
+
+    The rest of its tool (github.com/fperazzi/davis) is as above: frames, statistics, means.
+    """
+    return (mask_HW != 0).astype(np.uint8)
+
+
 def collect_objects(frames: Sequence[FrameScores]) -> dict[int, ObjectScores]:
     """Frame scores of one sequence, turned into scores by object id (1 ... K)."""
     j_KT = zip(*(frame.j for frame in frames), strict=True)

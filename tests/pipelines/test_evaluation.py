@@ -58,7 +58,7 @@ def test_folder_scores_are_the_metric_of_the_arrays(folders):
 def test_json_has_the_official_names_and_can_be_written(folders):
     evaluation = evaluate_masks(*folders, processes=1)
     numbers = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
-    assert list(numbers) == ["global", "per_object", "per_frame"]
+    assert list(numbers) == ["metric", "global", "per_object", "per_frame"]
     assert list(numbers["global"]) == [
         "J&F-Mean",
         "J-Mean",
@@ -214,3 +214,23 @@ def test_annotated_sequence_shifted_by_the_tolerance(shared_data, tmp_path):
     numbers = evaluate_masks(truth, tmp_path, 1, [name]).to_json()["global"]
     assert numbers["F-Mean"] == pytest.approx(1, abs=1e-3)
     assert 0.3 < numbers["J-Mean"] < 0.9
+
+
+def test_davis2016_scores_all_objects_as_one(tmp_path):
+    truth, pred = moving_boxes(4, 2, 3), moving_boxes(4, 2, 2)
+    truth[1, 0, 0] = 255  # the object in DAVIS-2016, void in DAVIS-2017
+    pred[2][pred[2] == 1] = 9  # an id the truth does not have
+    save(tmp_path / "truth" / "a", truth)
+    save(tmp_path / "pred" / "a", pred)
+    evaluation = evaluate_masks(
+        tmp_path / "truth", tmp_path / "pred", processes=1, dataset="davis2016"
+    )
+    (sequence,) = evaluation.sequences
+    merged = evaluate_sequence((truth > 0).astype(np.uint8), (pred > 0).astype(np.uint8))
+    assert sequence.objects == merged
+    inside = [(truth[t] > 0, pred[t] > 0) for t in (1, 2)]
+    expected = [np.sum(a & b) / np.sum(a | b) for a, b in inside]
+    assert sequence.objects[1].j_by_frame == pytest.approx(expected)
+    assert evaluation.to_json()["metric"] == "DAVIS-2016, single foreground"
+    with pytest.raises(UserError, match="index 9 is predicted"):
+        evaluate_masks(tmp_path / "truth", tmp_path / "pred", processes=1)

@@ -17,6 +17,7 @@ from model.metrics.davis import (
     object_count,
     region_similarity,
     score_frame,
+    single_foreground,
     statistics,
     summarise,
 )
@@ -330,3 +331,8 @@ def test_summary_keeps_a_nan_decay():
     summary = summarise([long])
     assert math.isnan(summary.j.decay)
     assert summary.j.mean == 1
+
+
+def test_a_single_foreground_is_all_that_is_not_background():
+    mask = np.array([[0, 1, 3, 255]], np.uint8)
+    assert single_foreground(mask).tolist() == [[0, 1, 1, 1]]
