@@ -143,8 +143,8 @@ def write_davis(
 ) -> None:
     """`root/VIDEO/STEM.png`, in place of what was there.
 
-    On this machine the folder appears at once; on S3 the objects come when all of them are encoded,
-    and what was put is removed when one fails.
+    On this machine the folder appears at once. On S3 the objects come when all of them are encoded, and
+    none is left when one fails; a process that is killed meanwhile leaves a part.
     """
     folder = root / safe_name(root, video.video_id)
     if isinstance(folder, Path):
@@ -158,6 +158,7 @@ def _write_local(
 ) -> None:
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
+    remove_folder(partial)
     try:
         for name, content in _encoded(folder, video, frames):
             write_bytes(partial / name, content)
@@ -173,13 +174,11 @@ def _write_objects(
     folder: Location, video: VideoInfo, frames: Iterable[tuple[Frame, Annotation]]
 ) -> None:
     encoded = dict(_encoded(folder, video, frames))
-    put: list[Location] = []
     try:
         for name, content in encoded.items():
-            put.append(folder / name)
-            write_bytes(put[-1], content)
+            write_bytes(folder / name, content)
     except BaseException:
-        remove_files(put)
+        remove_files(list(files_in(folder).values()))
         raise
     remove_files([path for name, path in files_in(folder).items() if name not in encoded])
 

@@ -17,6 +17,7 @@ from pycocotools import mask as coco
 
 from model.errors import UserError
 from model.propagation.annotations import MaskAnnotation
+from pipelines.labels.checks import finite
 
 _COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")  # at most 35 bits a number, none left open
 
@@ -85,7 +86,8 @@ def decode_segmentation(
     """
     if isinstance(segmentation, list) and segmentation:
         polygons = [_polygon(where, size_hw, polygon) for polygon in segmentation]
-        return coco.decode(coco.merge(coco.frPyObjects(polygons, *size_hw))).astype(bool)
+        filled = coco.merge(coco.frPyObjects(polygons, *size_hw))
+        return decode_runs(where, size_hw, filled["counts"])
     if not isinstance(segmentation, dict) or "counts" not in segmentation:
         raise UserError(f"{where}: neither run lengths nor polygons")
     size = segmentation.get("size")
@@ -101,11 +103,11 @@ def _polygon(where: object, size_hw: tuple[int, int], polygon: Any) -> list[floa
     numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
         raise UserError(f"{where}: a polygon needs three points or more, as numbers x, y, x, y ...")
-    xy = np.array(polygon, np.float64).reshape(-1, 2)
+    xy_px = [finite(where, "a point of a polygon", value) for value in polygon]
     side = max(size_hw)
-    if not (np.isfinite(xy).all() and (xy >= -side).all() and (xy <= 2 * side).all()):
+    if min(xy_px) < -side or max(xy_px) > 2 * side:  # its outline would be drawn point by point
         raise UserError(f"{where}: a polygon lies far outside the frame")
-    return [float(value) for value in polygon]
+    return xy_px
 
 
 def paint(

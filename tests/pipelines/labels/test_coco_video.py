@@ -139,9 +139,10 @@ def test_files_that_lie_are_refused_by_name(tmp_path, change, cause):
 
 
 def test_a_file_that_is_no_json_is_refused(tmp_path):
-    (tmp_path / "a.json").write_text('{"videos": [')
-    with pytest.raises(UserError, match=r"a\.json: not JSON"):
-        open_labels(tmp_path / "a.json")
+    for text in ('{"videos": [', "[" * 100_000, "\0", '{"videos": ' + "9" * 9999 + "}"):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(UserError, match=r"a\.json: not JSON"):
+            open_labels(tmp_path / "a.json")
 
 
 def test_in_a_folder_a_file_holds_the_video_it_is_named_after(tmp_path):

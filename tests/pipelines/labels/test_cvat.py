@@ -295,7 +295,8 @@ def test_without_tracks_there_are_no_frames(tmp_path):
 def test_entities_and_damaged_files_are_refused(tmp_path):
     bomb = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>'
     outside = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotations>&a;</annotations>'
-    for text in (bomb, outside, "", "<annotations>", "<other/>", "<a>\0</a>", "text"):
+    deep = "<annotations>" + "<meta>" * 200_000
+    for text in (bomb, outside, deep, "", "<annotations>", "<other/>", "<a>\0</a>", "text"):
         (tmp_path / "cat.xml").write_text(text)
         with pytest.raises(UserError, match=r"cat\.xml: not "):
             open_labels(tmp_path).frames("cat")

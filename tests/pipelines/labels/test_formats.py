@@ -1,4 +1,6 @@
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from model.propagation.annotations import (
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.formats import FORMATS, open_labels, write_labels
 from pipelines.labels.mask_folders import write_meta
+from pipelines.s3 import StorageError
 from tests.labels import assert_same
+from tests.s3_faults import Fault
 
 MASK = MaskAnnotation(np.array([[0, 1, 1], [2, 0, 0]]))
 BOX = BoxAnnotation((1,), np.array([[1.0, 2, 3, 4]]))
@@ -164,6 +168,28 @@ def test_a_video_is_a_folder_once(tmp_path):
         open_labels(tmp_path)
 
 
+def test_the_examples_of_the_document_are_read(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "labels.md").read_text()
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    kinds = []
+    for number, (language, content) in enumerate(fenced):
+        suffix = language or "csv"
+        path = tmp_path / f"{number}.{suffix}"
+        path.write_text(textwrap.dedent(content))
+        if suffix == "python" or '"objects"' in content:
+            continue
+        reader = open_labels(path)
+        (video_id,) = reader.videos()
+        read = [reader.read(video_id, frame) for frame in reader.frames(video_id)]
+        kinds.append((suffix, type(read[0]).__name__, len(read)))
+    assert kinds == [
+        ("json", "MaskAnnotation", 1),
+        ("xml", "BoxAnnotation", 9),
+        ("json", "KeypointAnnotation", 1),
+        ("csv", "PointAnnotation", 2),
+    ]
+
+
 def test_labels_lie_on_s3_as_well(bucket):
     for name in FORMATS:
         root = bucket / name
@@ -174,8 +200,13 @@ def test_labels_lie_on_s3_as_well(bucket):
         assert_same(reader.read("cat", frame), HELD[name])
 
 
-def test_on_s3_a_video_is_replaced_or_removed_when_it_fails(bucket, s3_proxy):
+def test_on_s3_a_video_is_replaced_whole_or_gone(bucket, s3_proxy):
     frames = [(0, MASK), (1, MASK), (2, MASK)]
     write_labels("davis", bucket, INFO, frames)
     write_labels("davis", bucket, INFO, [(5, MASK)])
     assert open_labels(bucket).frames("cat") == ("00005",)
+    s3_proxy.faults = [Fault("denied", "PUT", "00001.png", times=99)]
+    with pytest.raises(StorageError, match="access denied"):
+        write_labels("davis", bucket, INFO, frames)
+    s3_proxy.forget()
+    assert list(bucket.files()) == []

@@ -59,7 +59,9 @@ def test_mot_counts_from_1(tmp_path):
 def test_detections_are_objects_of_their_own(tmp_path):
     path = tmp_path / "MOT17-02" / "det" / "det.txt"
     path.parent.mkdir(parents=True)
-    path.write_text("1,-1,1,1,4,4,0,-1,-1,-1\n1,-1,3,3,4,4,0.9,-1,-1,-1\n2,-1,1,1,4,4,0.9,-1,-1,-1\n")
+    path.write_text(
+        "1,-1,1,1,4,4,0,-1,-1,-1\n1,-1,3,3,4,4,0.9,-1,-1,-1\n2,-1,1,1,4,4,0.9,-1,-1,-1\n"
+    )
     reader = open_labels(tmp_path)
     assert [reader.read("MOT17-02", frame).ids for frame in (0, 1)] == [(1, 2), (3,)]
     mot(tmp_path, *GROUND_TRUTH)
