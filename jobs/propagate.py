@@ -13,6 +13,7 @@ from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
 from pipelines.archive_plan import Direction
 from pipelines.models import parse_model
+from pipelines.propagation_folder import LABEL_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")])
             "videos": f"{summary.videos} ({summary.videos_failed} failed)",
             "made now": f"{summary.videos_made} videos, {summary.frames_made} frames "
             f"({summary.frames_per_s:.1f} frames/s)",
-            "masks": options.out / "masks",
+            "labels": ", ".join(
+                str(options.out / name) for name in LABEL_FOLDERS if (options.out / name).is_dir()
+            ),
             "failed videos": options.out / "errors.parquet",
         },
     )

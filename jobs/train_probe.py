@@ -89,7 +89,7 @@ class ProbeSpec:
 def check_probe(config: ProbeConfig) -> None:
     """Raises `UserError` when the annotated videos are not there or do not fit their masks."""
     if config.sequences is not None:
-        plan(config.sequences, config.sequences)
+        plan(config.sequences, LabelSource(config.sequences))
 
 
 def probing(spec: ProbeSpec) -> ValidationConfig:

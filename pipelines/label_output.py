@@ -13,6 +13,8 @@ from pipelines.labels.formats import known_format
 
 MASK_FOLDERS = ("davis", "youtube-vos")
 """Formats of a picture a frame: they go to `masks/`, all others to `labels/`."""
+BY_STEM = (*MASK_FOLDERS, "coco-video", "coco-keypoints")
+"""Formats that name a frame by its file; the others count."""
 JHMDB_JOINTS = 15
 
 
@@ -42,4 +44,4 @@ def folder_of(format_name: str) -> str:
 
 def frame_key(format_name: str, stem: str, index: int) -> Frame:
     """How this format names a frame."""
-    return stem if format_name in MASK_FOLDERS else index
+    return stem if format_name in BY_STEM else index

@@ -30,7 +30,7 @@ from pipelines.storage import (
 )
 
 _COMPLETE = ".complete"
-_LABELS = ("masks", "labels")
+LABEL_FOLDERS = ("masks", "labels")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) 
     elif out.exists() and any(out.iterdir()) and not path.exists():
         raise UserError(f"{out}: is not empty and holds no propagation")
     if overwrite:
-        for name in (_COMPLETE, *_LABELS, "overlays", "report"):
+        for name in (_COMPLETE, *LABEL_FOLDERS, "overlays", "report"):
             remove_folder(out / name)
         remove_files([out / "summary.json", out / "errors.parquet"])
     out.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def finished_videos(out: Location) -> set[str]:
     """Ids of the videos that are labelled already, from one listing a folder."""
     if isinstance(out, S3Path):
         return set(files_in(out / _COMPLETE))
-    names = [name for folder in _LABELS for name in folders_in(out / folder)]
+    names = [name for folder in LABEL_FOLDERS for name in folders_in(out / folder)]
     names += [file.stem for file in files_in(out / "labels").values()]
     return {name for name in names if not name.startswith(".")}
 

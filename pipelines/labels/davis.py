@@ -72,19 +72,25 @@ def write_mask(path: Location, mask_HW: NDArray[Any]) -> None:
     Raises:
         UserError: `mask_HW` is not a non-empty [H, W] array of bool or integers from 0 to 255.
     """
+    write_bytes(path, encode_mask(path, mask_HW))
+
+
+def encode_mask(where: object, mask_HW: NDArray[Any]) -> bytes:
+    """The bytes that `write_mask` writes. Raises `UserError` as it does, naming `where`."""
     if mask_HW.ndim != 2 or mask_HW.size == 0 or mask_HW.dtype.kind not in "bui":
         raise UserError(
-            f"{path}: a mask must be [H, W] integers, not {mask_HW.dtype} {mask_HW.shape}"
+            f"{where}: a mask must be [H, W] integers, not {mask_HW.dtype} {mask_HW.shape}"
         )
     if mask_HW.min() < 0 or mask_HW.max() > 255:
         raise UserError(
-            f"{path}: a palette PNG holds ids 0 to 255, the mask {mask_HW.min()} to {mask_HW.max()}"
+            f"{where}: a palette PNG holds ids 0 to 255, the mask {mask_HW.min()} to "
+            f"{mask_HW.max()} (coco-video and mots hold more)"
         )
     image = Image.fromarray(mask_HW.astype(np.uint8))
     image.putpalette(davis_palette().tobytes())
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _refuse_other_pixels(path: Location, content: bytes) -> None:

@@ -30,6 +30,14 @@ def mask_files(root: Location) -> dict[str, dict[str, Location]]:
     """
     if not root.is_dir():
         raise UserError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
+    found = find_masks(root)
+    if not found:
+        raise UserError(f"{root}: no mask files; understood are {', '.join(LAYOUTS)}")
+    return found
+
+
+def find_masks(root: Location) -> dict[str, dict[str, Location]]:
+    """What `mask_files` gives, or nothing where no layout of a folder holds a PNG file."""
     candidates = [
         *(_videos(root / "Annotations" / resolution) for resolution in DAVIS_RESOLUTIONS),
         _videos(root / "Annotations"),
@@ -41,7 +49,7 @@ def mask_files(root: Location) -> dict[str, dict[str, Location]]:
         files = {name: _frames(folder) for name, folder in videos.items() if folder.is_dir()}
         if any(files.values()):
             return files
-    raise UserError(f"{root}: no mask files; understood are {', '.join(LAYOUTS)}")
+    return {}
 
 
 def _videos(folder: Location) -> dict[str, Location]:

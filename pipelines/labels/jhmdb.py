@@ -1,0 +1,128 @@
+"""The joints of JHMDB: `VIDEO/joint_positions.mat`, whose `pos_img` is 2 x 15 x T, pixels counted from 1.
+
+Frames are named by their index; all of them are annotated, and the one person has the id 1. A joint
+outside the picture stays there, as the data set has such joints.
+
+Shape suffixes: K joints, T frames, 2 (x, y).
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+import scipy.io.matlab
+from numpy.typing import NDArray
+
+from model.errors import UserError
+from model.propagation.annotations import Annotation, KeypointAnnotation
+from pipelines.labels.checks import keypoints_to_write
+from pipelines.labels.codec import (
+    Frame,
+    ParsedVideo,
+    VideoInfo,
+    frame_index,
+    of_kind,
+    safe_name,
+    without_gaps,
+)
+from pipelines.storage import Location, local_file, write_atomically
+
+FILE_NAME = "joint_positions.mat"
+PERSON = 1
+JOINTS = (
+    "neck",
+    "belly",
+    "face",
+    "right_shoulder",
+    "left_shoulder",
+    "right_hip",
+    "left_hip",
+    "right_elbow",
+    "left_elbow",
+    "right_knee",
+    "left_knee",
+    "right_wrist",
+    "left_wrist",
+    "right_ankle",
+    "left_ankle",
+)
+_HEADER_TEXT = b"MATLAB 5.0 MAT-file, joint positions".ljust(116)
+"""In place of the one with the time of day, so that the same labels are the same bytes."""
+
+
+def parse_jhmdb(path: Location, video_id: str) -> ParsedVideo:
+    """A `joint_positions.mat`. Raises `UserError`."""
+    xy_px_TK2 = _read_places(path)
+
+    def read(frame: Frame) -> KeypointAnnotation:
+        if not isinstance(frame, int) or not 0 <= frame < len(xy_px_TK2):
+            raise KeyError(frame)
+        return KeypointAnnotation((PERSON,), xy_px_TK2[frame][None])
+
+    info = VideoInfo(video_id, None, len(xy_px_TK2), {PERSON: "person"}, {}, JOINTS)
+    return ParsedVideo(info, tuple(range(len(xy_px_TK2))), read)
+
+
+def _read_places(path: Location) -> NDArray[np.float64]:
+    try:
+        with local_file(path) as file:
+            found = scipy.io.loadmat(file, appendmat=False, variable_names=["pos_img"])
+        places = found["pos_img"]
+    except KeyError as error:
+        raise UserError(f"{path}: holds no pos_img") from error
+    except (
+        scipy.io.matlab.MatReadError,
+        ValueError,
+        TypeError,
+        NotImplementedError,  # version 7.3, which is HDF5
+        OSError,
+        EOFError,
+        IndexError,
+        OverflowError,
+        MemoryError,
+        UnicodeDecodeError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        raise UserError(f"{path}: not a readable MAT-file of version 5 ({error})") from error
+    if places.ndim == 2:  # MATLAB drops the last axis when it has length 1
+        places = places[:, :, None]
+    if places.ndim != 3 or places.shape[:2] != (2, len(JOINTS)) or places.dtype.kind not in "iuf":
+        raise UserError(
+            f"{path}: pos_img must be numbers 2 x {len(JOINTS)} x frames, not {places.shape}"
+        )
+    xy_px_TK2 = places.astype(np.float64).transpose(2, 1, 0) - 1
+    if np.isinf(xy_px_TK2).any():
+        raise UserError(f"{path}: pos_img has an infinite place")
+    xy_px_TK2[np.isnan(xy_px_TK2).any(axis=2)] = np.nan
+    return xy_px_TK2
+
+
+def write_jhmdb(
+    root: Location, video: VideoInfo, frames: Iterable[tuple[Frame, Annotation]]
+) -> None:
+    """`root/VIDEO/joint_positions.mat`, for one person in every frame from 0 on; NaN for a joint that
+    is not seen."""
+    path = root / safe_name(root, video.video_id) / FILE_NAME
+    places: dict[int, NDArray[np.float64]] = {}
+    for frame, annotation in of_kind(path, KeypointAnnotation, frames):
+        where = f"{path}, frame {frame}"
+        places_NK2 = keypoints_to_write(where, annotation)
+        if places_NK2.shape[:2] != (1, len(JOINTS)):
+            raise UserError(
+                f"{where}: JHMDB holds one person with {len(JOINTS)} joints, not {places_NK2.shape}"
+            )
+        places[frame_index(where, frame)] = places_NK2[0]
+    without_gaps(path, sorted(places))
+    xy_px_TK2 = np.array([places[frame] for frame in sorted(places)]) + 1
+
+    def write(file: Path) -> None:
+        variables = {"pos_img": xy_px_TK2.transpose(2, 1, 0)}
+        scipy.io.savemat(file, variables, appendmat=False, do_compression=True)
+        with file.open("r+b") as written:
+            written.write(_HEADER_TEXT)
+
+    write_atomically(path, write)
