@@ -97,7 +97,10 @@ class VideoLabeller:
 
         with video_output(self._out, video_id, format_name) as output:
             info = VideoInfo(
-                video_id, object_names=known.object_names, joint_names=known.joint_names
+                video_id,
+                size_hw=task.footage.first_frame()[1],
+                object_names=known.object_names,
+                joint_names=known.joint_names,
             )
             with self._film(task, output) as film:
                 write_labels(format_name, output.place, info, carried(film))

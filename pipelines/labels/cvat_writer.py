@@ -16,6 +16,7 @@ from model.propagation.annotations import (
     BoxAnnotation,
     KeypointAnnotation,
     MaskAnnotation,
+    PointAnnotation,
 )
 from pipelines.labels.checks import (
     boxes_to_write,

@@ -81,7 +81,8 @@ class MaskFolders:
             unknown = set(np.unique(ids_HW).tolist()) - {0, VOID} - set(listed.first_frames)
             if unknown:
                 raise UserError(f"{path}: {META} lists no object {min(unknown)} of {video_id}")
-        return MaskAnnotation(ids_HW)
+        # YouTube-VOS annotates an object in the frame in which it appears, without the others.
+        return MaskAnnotation(ids_HW, complete=self._objects is None)
 
     def _masks(self, video_id: str) -> Mapping[str, Location]:
         if video_id not in self._files:

@@ -5,10 +5,18 @@ import pytest
 
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
+from model.propagation.annotations import (
+    BoxAnnotation,
+    KeypointAnnotation,
+    MaskAnnotation,
+    PointAnnotation,
+)
 from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, propagate_archive
 from pipelines.archive_plan import LabelSource, plan
+from pipelines.labels.codec import VideoInfo
 from pipelines.labels.davis import read_mask, write_mask
+from pipelines.labels.formats import open_labels, write_labels
 from pipelines.models import ModelSpec, parse_model
 from pipelines.video import write_h264
 
@@ -104,6 +112,106 @@ def test_a_folder_with_other_things_in_it_is_refused(place):
     config = ArchiveConfig(LAB, get_protocol("crw"), overlays=False)
     with pytest.raises(UserError, match="holds no propagation"):
         propagate_archive(place / "archive", place / "labels", place / "out", config, workers=1)
+
+
+def place_of(index):
+    """The middle of the square of `moving_square`, (x, y) in px."""
+    return np.array([8 * (index + 1) + 7.5, 31.5])
+
+
+def labelled(place, annotation, format_name, frames=(0,)):
+    video = VideoInfo("square", size_hw=(64, 64), frame_count=6)
+    shown = [(frame, annotation(frame)) for frame in frames]
+    write_labels(format_name, place / "labels", video, shown)
+
+
+def carried(place, model=LAB, **settings):
+    """The labels of every frame of a folder of pictures, as the output's own format reads them."""
+    picture_folder(place / "archive" / "square")
+    settings = {"overlays": True} | settings
+    config = ArchiveConfig(model, get_protocol("crw"), **settings)
+    summary = propagate_archive(
+        place / "archive", place / "labels", place / "out", config, workers=1
+    )
+    rows = pq.read_table(place / "out" / "errors.parquet").to_pylist()
+    assert ([row["message"] for row in rows], summary.videos_made) == ([], 1)
+    assert (place / "out" / "overlays" / "square.mp4").is_file()
+    folder = "masks" if (place / "out" / "masks").is_dir() else "labels"
+    reader = open_labels(place / "out" / folder)
+    return [reader.read("square", frame) for frame in reader.frames("square")]
+
+
+@pytest.mark.parametrize("model", ["lab", "flow"])
+def test_points_joints_and_boxes_follow_the_square(tmp_path, ray_session, model):
+    spec = ModelSpec(model, False, None, ColorizerConfig(), 0)
+    labelled(tmp_path / "p", lambda i: PointAnnotation((4,), place_of(i)[None]), "tracks-npz")
+    points = carried(tmp_path / "p", spec)
+    assert [p.ids for p in points] == [(4,)] * 6
+    errors_px = [np.linalg.norm(p.xy_px_N2[0] - place_of(i)) for i, p in enumerate(points)]
+    assert max(errors_px) < 8  # a cell
+
+    joints = np.stack([np.array([dx, dy]) for dx in (-4, 0, 4) for dy in (-4, -2, 0, 2, 4)])
+    labelled(
+        tmp_path / "k",
+        lambda i: KeypointAnnotation((1,), (place_of(i) + joints)[None]),
+        "jhmdb",
+        range(6),
+    )
+    found = carried(tmp_path / "k", spec)
+    assert (tmp_path / "k" / "out" / "labels" / "square" / "joint_positions.mat").is_file()
+    errors_px = [
+        np.linalg.norm(k.xy_px_NK2[0] - place_of(i) - joints, axis=1).mean()
+        for i, k in enumerate(found)
+    ]
+    assert len(found) == 6 and max(errors_px) < 8
+
+    labelled(tmp_path / "b", lambda i: BoxAnnotation((1,), np.array([[8.0, 24, 16, 16]])), "otb")
+    boxes = carried(tmp_path / "b", spec)
+    for index, box in enumerate(boxes):
+        np.testing.assert_allclose(box.xywh_px_N4[0], [8 * (index + 1), 24, 16, 16], atol=6)
+
+
+def test_a_label_in_the_middle_goes_both_ways(tmp_path, ray_session):
+    labelled(tmp_path, lambda i: MaskAnnotation(moving_square(i)[1]), "davis", (3,))
+    masks = carried(tmp_path, direction="both", out_format="coco-video")
+    assert (tmp_path / "out" / "labels" / "square.json").is_file()
+    for index, found in enumerate(masks):
+        truth = moving_square(index)[1] > 0
+        seen = found.ids_HW > 0
+        assert (seen & truth).sum() / (seen | truth).sum() > 0.6
+
+
+def test_every_annotated_frame_corrects_what_was_carried(tmp_path, ray_session):
+    """The second annotation names an object that the first does not, and is kept as it was given."""
+
+    def annotation(index):
+        ids = moving_square(index)[1].copy()
+        if index == 3:
+            ids[:8] = 9
+        return MaskAnnotation(ids)
+
+    labelled(tmp_path, annotation, "davis", (0, 3))
+    masks = [found.ids_HW for found in carried(tmp_path, anchors="all")]
+    np.testing.assert_array_equal(masks[3], annotation(3).ids_HW)
+    assert [9 in mask for mask in masks[:4]] == [False, False, False, True]
+    assert all((mask == 3).any() for mask in masks)
+
+
+def test_labels_of_frames_that_are_not_there_are_an_error_row(tmp_path, ray_session):
+    labelled(tmp_path, lambda i: BoxAnnotation((1,), np.array([[8.0, 24, 16, 16]])), "mot", (0, 9))
+    picture_folder(tmp_path / "archive" / "square")
+    picture_folder(tmp_path / "archive" / "other")
+    labels = LabelSource(tmp_path / "labels", anchors="all")
+    with pytest.raises(UserError, match="no label belongs"):
+        plan(tmp_path / "archive", labels)
+
+
+def test_what_goes_forwards_only_is_refused_before_anything_starts():
+    flow = ModelSpec("flow", False, None, ColorizerConfig(), 0)
+    with pytest.raises(UserError, match="forwards only"):
+        ArchiveConfig(flow, get_protocol("crw"), overlays=False, direction="both")
+    with pytest.raises(UserError, match="'nope' is not a format"):
+        ArchiveConfig(LAB, get_protocol("crw"), overlays=False, out_format="nope")
 
 
 @pytest.mark.parametrize("name", ["identity+lab", "lab+lab", "no/such/run", "runs+lab"])
