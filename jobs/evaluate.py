@@ -52,7 +52,7 @@ class EvaluateMasksOptions:
     """Worker processes at most; by default one for each CPU core."""
 
     sequences: tuple[str, ...] | None = None
-    """Sequences to score; by default all that TRUTH has."""
+    """A sequence to score, the flag once for each; by default all that TRUTH has."""
 
     dataset: DavisDataset = "davis2017"
     """davis2017: every object by itself. davis2016: all that is not 0 is one object."""
@@ -91,7 +91,7 @@ class EvaluateKeypointsOptions:
     """Folder for PNGs: PCK over alpha, and a picture a sequence over its frames."""
 
     sequences: tuple[str, ...] | None = None
-    """Sequences to score; by default all that TRUTH has."""
+    """A sequence to score, the flag once for each; by default all that TRUTH has."""
 
 
 def evaluate_keypoints_command(
@@ -127,7 +127,7 @@ class EvaluatePartsOptions:
     """Folder for a PNG a sequence: mean IoU over the frames."""
 
     sequences: tuple[str, ...] | None = None
-    """Sequences to score; by default all that TRUTH has."""
+    """A sequence to score, the flag once for each; by default all that TRUTH has."""
 
 
 def evaluate_parts_command(options: Annotated[EvaluatePartsOptions, Parameter(name="*")]) -> int:
@@ -157,7 +157,7 @@ class EvaluateBoxesOptions:
     """Folder for PNGs: success and precision plots, and a picture a sequence over its frames."""
 
     sequences: tuple[str, ...] | None = None
-    """Sequences to score; by default all that TRUTH has."""
+    """A sequence to score, the flag once for each; by default all that TRUTH has."""
 
 
 def evaluate_boxes_command(options: Annotated[EvaluateBoxesOptions, Parameter(name="*")]) -> int:
@@ -195,7 +195,7 @@ class EvaluatePointsOptions:
     """Folder for a PNG a sequence: position accuracy over the frames."""
 
     sequences: tuple[str, ...] | None = None
-    """Sequences to score; by default all that TRUTH has."""
+    """A sequence to score, the flag once for each; by default all that TRUTH has."""
 
 
 def evaluate_points_command(options: Annotated[EvaluatePointsOptions, Parameter(name="*")]) -> int:

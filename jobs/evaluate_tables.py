@@ -75,11 +75,11 @@ def part_tables(evaluation: PartEvaluation) -> list[Table]:
         class_iou(confusion_CC),
         strict=True,
     )
-    title = f"{len(evaluation.videos)} sequences, all pixels"
+    overall = [(len(evaluation.videos), mean_iou(confusion_CC))]
     return [
         _table("Parts, by sequence", ("Sequence", "Frames", "mIoU"), by_video),
         _table("Parts, by class", ("Class", "Pixels", "IoU"), by_class),
-        _table(title, ("mIoU",), [(mean_iou(confusion_CC),)], first_is_name=False),
+        _table("Parts, all pixels", ("Sequences", "mIoU"), overall, first_is_name=False),
     ]
 
 

@@ -114,7 +114,7 @@ def test_parts_print_their_classes(folders, capsys):
     outside = (2000 - 60) / (2000 + 60)
     assert rows[0] == ["[red]dog_1", "4", f"{(inside + outside) / 2:.3f}"]
     assert rows[2:4] == [["0", "4000", f"{outside:.3f}"], ["1", "800", f"{inside:.3f}"]]
-    assert rows[4] == rows[0][2:]
+    assert rows[4] == ["2", rows[0][2]]
     assert run(arguments) == 0
     rows = table_rows(capsys.readouterr().out)
     assert ["hat", "800", f"{inside:.3f}"] in rows

@@ -116,3 +116,20 @@ def test_bad_arrays_are_refused():
         overlap(boxes([0, 0, 1, 1]), boxes([0, 0, 1, 1], [0, 0, 1, 1]))
     with pytest.raises(UserError, match="no frame has a true box"):
         scored(boxes(NO_BOX), boxes([0, 0, 1, 1]))
+
+
+def wave(*shape, step=1.0):
+    """Numbers between -1 and 1 that look random and are the same everywhere."""
+    return np.sin(step * np.arange(1, 1 + np.prod(shape))).reshape(shape)
+
+
+def test_the_toolkits_own_output():
+    """What the GOT-10k toolkit (956e728) makes of these boxes."""
+    truth = 5 + 60 * np.abs(wave(40, 4))
+    pred = truth + 20 * np.abs(wave(40, 4, step=1.3)) ** 3 * np.sign(wave(40, 4, step=0.7))
+    pred[:, 2:] = np.abs(pred[:, 2:]) + 1
+    scores = scored(truth, pred)
+    expected = "0.8 0.8 0.775 0.725 0.7 0.675 0.65 0.625 0.375 0.225 0.15 0.1 0.05 0.025 0.025"
+    assert scores.success == pytest.approx([*map(float, expected.split()), *[0] * 6])
+    assert scores.success_auc == pytest.approx(0.3190476190476191)
+    assert [scores.precision[px] for px in (0, 5, 10, 20)] == pytest.approx([0, 0.05, 0.125, 0.55])

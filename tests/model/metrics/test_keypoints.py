@@ -149,3 +149,20 @@ def test_shapes_must_agree():
         pck([np.zeros((1, 3)), np.zeros((1, 4))])
     with pytest.raises(UserError, match="no video"):
         pck([])
+
+
+def wave(*shape, step=1.0):
+    """Numbers between -1 and 1 that look random and are the same everywhere."""
+    return np.sin(step * np.arange(1, 1 + np.prod(shape))).reshape(shape)
+
+
+def test_the_scripts_own_output():
+    """What eval_pck.py of videowalk (047f3f4) prints for these joints, in percent."""
+    truth = [150 + 120 * wave(2, 15, 8), 150 + 90 * wave(2, 15, 5, step=1.9)]
+    pred = [video + 40 * wave(*video.shape, step=2.7) ** 3 for video in truth]
+    for video in pred:
+        video[:, wave(*video.shape[1:], step=3.1) > 0.9] = -1
+    errors = [joint_errors(t.T, p.T, "reference") for t, p in zip(truth, pred, strict=True)]
+    assert (100 * pck(errors).mean).tolist() == pytest.approx(
+        [27.39466089, 54.47474747, 94.61832612, 100, 100]
+    )

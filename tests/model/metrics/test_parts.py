@@ -80,3 +80,14 @@ def test_an_index_that_is_no_class_is_refused(index):
 def test_maps_have_rows_and_columns():
     with pytest.raises(UserError, match=r"\[H, W\]"):
         confusion(np.zeros((2, 2, 3), int), np.zeros((2, 2), int))
+
+
+def test_the_scripts_own_output():
+    """What eval_vip.py of UVC (4336938) makes of these maps, whose truth has two indices too many."""
+    wave = np.sin(np.arange(1, 1201)).reshape(30, 40)
+    truth = (11 * (1 + wave)).astype(int)
+    other = (8 * (1 + np.sin(0.6 * np.arange(1, 1201)))).astype(int).reshape(30, 40)
+    pred = np.where(np.sin(1.9 * np.arange(1, 1201)).reshape(30, 40) > 0.3, truth, other)
+    table = confusion(truth, np.minimum(pred, 19))
+    assert table.sum() == 966
+    assert mean_iou(table) == pytest.approx(0.28667216371987136)

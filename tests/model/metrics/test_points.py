@@ -155,3 +155,36 @@ def test_bad_arrays_are_refused():
         PointTracks(np.zeros((1, 3, 2)), np.zeros((1, 4), bool))
     with pytest.raises(UserError, match="1 points in 3 frames, the prediction 1 in 2"):
         point_scores(track([0] * 3), track([0] * 2), starts(0), "first")
+
+
+def wave(*shape, step=1.0):
+    """Numbers between -1 and 1 that look random and are the same everywhere."""
+    return np.sin(step * np.arange(1, 1 + np.prod(shape))).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("mode", "position_accuracy", "jaccard", "occlusion_accuracy"),
+    [
+        (
+            "first",
+            (0.148148, 0.185185, 0.185185, 0.370370, 0.666667),
+            (0.039216, 0.06, 0.06, 0.152174, 0.292683),
+            0.552632,
+        ),
+        (
+            "strided",
+            (0.147059, 0.176471, 0.176471, 0.382353, 0.705882),
+            (0.046154, 0.0625, 0.0625, 0.172414, 0.36),
+            0.583333,
+        ),
+    ],
+)
+def test_the_originals_own_output(mode, position_accuracy, jaccard, occlusion_accuracy):
+    """What compute_tapvid_metrics of tapnet (c2cbab8) makes of these tracks."""
+    truth_xy = 128 + 100 * wave(6, 9, 2)
+    truth = PointTracks(truth_xy, wave(6, 9, step=2.3) > 0.6)
+    pred = PointTracks(truth_xy + 20 * wave(6, 9, 2, step=1.13) ** 9, wave(6, 9, step=2.9) > 0.5)
+    scores = point_scores(truth, pred, np.array([0, 1, 2, 3, 4, 0]), mode)
+    assert scores.position_accuracy == pytest.approx(position_accuracy, abs=1e-6)
+    assert scores.jaccard == pytest.approx(jaccard, abs=1e-6)
+    assert scores.occlusion_accuracy == pytest.approx(occlusion_accuracy, abs=1e-6)
