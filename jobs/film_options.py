@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from jobs.options import LocationOption
 from model.errors import UserError
 from model.propagation.engine import Encoder
-from model.propagation.protocols import MatchingProtocol, get_protocol
+from model.propagation.protocols import MatchingProtocol, ProtocolName, get_protocol
 from pipelines.footage import footage_at
 from pipelines.models import WITHOUT_MATCHING, build_encoder, parse_model
 from pipelines.shown_video import ShownVideo
@@ -27,7 +27,7 @@ class FilmOptions:
     model: str
     """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
     with `+lab` for colours joined; or `lab` (colours alone)."""
-    protocol: str | None = None
+    protocol: ProtocolName | None = None
     """How frames are encoded and compared: `vidcolor` (the paper's), `crw`, ...; by default `vidcolor`
     for a run and `crw` for any other model."""
     set: Annotated[tuple[str, ...], Parameter(negative="")] = ()

@@ -9,7 +9,7 @@ from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
 from jobs.options import LocationOption
 from model.errors import UserError
-from model.propagation.protocols import get_protocol
+from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
 from pipelines.archive_plan import Direction
 from pipelines.models import parse_model
@@ -32,9 +32,7 @@ class PropagateOptions:
     """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
     with `+lab` for colours joined; `lab` (colours alone), `flow` (optical flow) or `identity` (the
     first mask repeated)."""
-    protocol: Literal[
-        "vidcolor", "timecycle", "uvc", "corrflow", "mast", "crw", "vfs", "dino", "dinov3"
-    ] = "crw"
+    protocol: ProtocolName = "crw"
     """How labels are carried, each as that system was evaluated: `vidcolor` (the paper's), `crw` (first
     frame + last 20, top-10), ...; summary.json holds all settings.
     `flow` and `identity` match nothing, whatever the protocol."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from model.colorizer import Colorizer, ColorizerConfig
 from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder
 from model.propagation.engine import Propagator
-from model.propagation.protocols import get_protocol
+from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive_plan import LabelSource, plan
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import global_numbers
@@ -56,7 +56,7 @@ class ProbeConfig:
     sequences: LocationOption | None = None
     """Folder of annotated videos (VIDEO/frames/*.jpg and VIDEO/masks/*.png, or DAVIS's) that are labelled
     and scored; a few are enough."""
-    protocol: Literal["vidcolor", "crw"] = "crw"
+    protocol: ProtocolName = "crw"
     """How their labels are carried."""
     threads: int = 1
     """CPU threads of a look; they take what training leaves."""

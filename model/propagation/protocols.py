@@ -14,11 +14,16 @@ JHMDB with 320x320 and top_k=20.
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from model.errors import UserError
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.setting_text import parse_setting, show_setting
+
+ProtocolName = Literal[
+    "vidcolor", "timecycle", "uvc", "corrflow", "mast", "crw", "vfs", "dino", "dinov3"
+]
+"""For options; a test holds it equal to the keys of `PROTOCOLS`."""
 
 _ALL = (
     # Vondrick et al. 2018 (arXiv 1806.09594), inference: the last three frames, softmax over all of
