@@ -55,7 +55,9 @@ def mix_command(options: Annotated[MixOptions, Parameter(name="*")]) -> int:
     weights = weights_of(options.run)
     encoder = ColorizerEncoder(read_colorizer(weights), protocol)
     dataset = ClipDataset.open(options.dataset)
-    chosen = held_out_clips(dataset, BatchConfig(resolution_px=dataset.format.size_px), options.clips)
+    chosen = held_out_clips(
+        dataset, BatchConfig(resolution_px=dataset.format.size_px), options.clips
+    )
     with ProgressDisplay() as progress:
 
         def clips() -> Iterator[torch.Tensor]:

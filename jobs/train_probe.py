@@ -124,6 +124,8 @@ def _guarded_probe(checkpoint: Checkpoint, *, spec: ProbeSpec) -> dict[str, Any]
 @ray.remote(num_cpus=0, max_calls=1)  # a slow process serves no other
 def _probe(checkpoint: Checkpoint, spec: ProbeSpec) -> None:
     os.nice(_LOWEST_PRIORITY)
+    # Ray's workers have niceness 15 already, so that 19 alone would leave them two thirds of a core.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     torch.set_num_threads(spec.probe.threads)
     cv2.setNumThreads(spec.probe.threads)
     colorizer, step = colorizer_of(checkpoint, spec.model)
