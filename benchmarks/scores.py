@@ -33,7 +33,7 @@ started = time.monotonic()
 results = DAVISEvaluation(sys.argv[2], "semi-supervised", "val").evaluate(sys.argv[3])
 seconds = time.monotonic() - started
 j, f = results["J"], results["F"]
-values = [np.mean(j["M"]), np.mean(j["R"]), np.mean(j["D"]), np.mean(f["M"]), np.mean(f["R"]), np.mean(f["D"])]
+values = [np.mean(part[key]) for part in (j, f) for key in "MRD"]
 print(seconds, (values[0] + values[3]) / 2, *values)
 """
 SHIFT_PX = 3
