@@ -52,7 +52,8 @@ def score_mixes(
     losses = []
     for frames_T3HW in clips:
         pictures = [(features.encode(frame), colours.encode(frame)) for frame in frames_T3HW]
-        outside_PP = _outside(*pictures[0][1].shape[-2:], radius_cells)
+        height, width = pictures[0][1].shape[-2:]
+        outside_PP = _outside(height, width, radius_cells)
         ways = [*pairwise(pictures), (pictures[-1], pictures[0])]
         logits = [
             [_logits(e, a, b) for e, a, b in zip((features, colours), start, end, strict=True)]
