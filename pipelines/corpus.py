@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from model.errors import UserError
 from pipelines.columns import column_of, repeats, rows_of, values_of, with_column
 from pipelines.kinetics import KineticsConfig, SourceNote
-from pipelines.listing import stem
+from pipelines.listing import stems_of
 from pipelines.manifest import MANIFEST_SCHEMA, Manifest, Video
 from pipelines.s3_path import S3Path
 from pipelines.sources import Watch, read_sources
@@ -151,7 +151,7 @@ def _files_first(uris: pa.ChunkedArray, order: np.ndarray) -> np.ndarray:
 def _unique_names(found: pa.Table, refused: np.ndarray) -> pa.ChunkedArray:
     """The id is the name without its suffix, or with it where two files share the stem."""
     names = found["name"]
-    stems = column_of(map(stem, values_of(names)), pa.string())
+    stems = stems_of(names)
     readable = stems.filter(~refused)
     shared = readable.filter(repeats(readable))
     ids = pc.if_else(pc.is_in(stems, value_set=shared), names, stems)

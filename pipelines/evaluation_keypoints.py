@@ -25,6 +25,7 @@ from pipelines.evaluation_files import (
     read_file,
     refuse_no_folder,
 )
+from pipelines.labels.jhmdb import JOINTS as JHMDB_JOINTS
 from pipelines.storage import Location, folders_in
 
 FloatArray = NDArray[np.float64]
@@ -33,23 +34,6 @@ MODES: tuple[PckMode, ...] = ("reference", "strict")
 FILE_NAMES = ("joint_positions.mat", "keypoints.json")
 FIRST_PIXEL = 1
 """The coordinate of the first pixel's centre in these files."""
-JHMDB_JOINTS = (
-    "neck",
-    "belly",
-    "face",
-    "right_shoulder",
-    "left_shoulder",
-    "right_hip",
-    "left_hip",
-    "right_elbow",
-    "left_elbow",
-    "right_knee",
-    "left_knee",
-    "right_wrist",
-    "left_wrist",
-    "right_ankle",
-    "left_ankle",
-)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from model.propagation.annotations import (
 )
 from pipelines.labels.codec import Frame
 from pipelines.labels.formats import known_format
+from pipelines.labels.jhmdb import JOINTS
 
 MASK_FOLDERS = ("davis", "youtube-vos")
 """Formats of a picture a frame: they go to `masks/`, all others to `labels/`."""
 BY_STEM = (*MASK_FOLDERS, "coco-video", "coco-keypoints")
 """Formats that name a frame by its file; the others count."""
-JHMDB_JOINTS = 15
 
 
 def format_for(annotation: Annotation, wanted: str) -> str:
@@ -29,7 +29,7 @@ def format_for(annotation: Annotation, wanted: str) -> str:
         return "davis" if int(annotation.ids_HW.max(initial=0)) <= 255 else "coco-video"
     if isinstance(annotation, KeypointAnnotation):
         instances, joints, _ = annotation.xy_px_NK2.shape
-        return "jhmdb" if (instances, joints) == (1, JHMDB_JOINTS) else "coco-keypoints"
+        return "jhmdb" if (instances, joints) == (1, len(JOINTS)) else "coco-keypoints"
     if isinstance(annotation, BoxAnnotation):
         return "otb" if len(annotation.ids) == 1 else "mot"
     if isinstance(annotation, PointAnnotation):

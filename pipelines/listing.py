@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from model.errors import UserError
 from pipelines.s3 import S3Object
 from pipelines.s3_path import S3Path
@@ -121,6 +124,12 @@ def found_file(
     except OSError:
         size = modified_ns = 0
     return _checked(name, str(path.absolute()), size, modified_ns, label, split)
+
+
+def stems_of(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`stem` of every name, many times as fast."""
+    suffixes = "|".join(suffix[1:] for suffix in sorted(VIDEO_SUFFIXES))
+    return pc.replace_substring_regex(names, rf"(?s)^(.*[^/])\.(?i:{suffixes})$", r"\1")
 
 
 def stem(name: str) -> str:

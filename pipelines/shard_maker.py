@@ -9,12 +9,13 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow.compute as pc
 
 from model.errors import UserError
 from pipelines.codebook import Codebook
@@ -84,12 +85,19 @@ class ShardPlan:
 def plan_shards(videos: Iterable[Video], videos_per_shard: int) -> list[ShardPlan]:
     """Consecutive videos of the manifest, so that shards depend on nothing else. No shard takes from
     two archives, or from an archive and from files."""
+    uris = Manifest.of(videos).table["uri"]
+    runs: list[tuple[str | None, int]] = [(None, len(uris))]
+    if pc.any(pc.starts_with(uris, "tar://")).as_py():
+        archives = groupby(map(archive_of, values_of(uris)))
+        runs = [(archive, sum(1 for _ in run)) for archive, run in archives]
     plans: list[ShardPlan] = []
     start = 0
-    for archive, run in groupby(map(archive_of, values_of(Manifest.of(videos).table["uri"]))):
-        while size := sum(1 for _ in islice(run, videos_per_shard)):
-            plans.append(ShardPlan(len(plans), start, start + size, archive))
-            start += size
+    for archive, length in runs:
+        end = start + length
+        while start < end:
+            stop = min(start + videos_per_shard, end)
+            plans.append(ShardPlan(len(plans), start, stop, archive))
+            start = stop
     return plans
 
 

@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.columns import repeats, rows_of, table_of, values_of
+from pipelines.columns import repeats, rows_of, table_of
 from pipelines.kinetics import KineticsConfig, SourceNote, join_annotations, read_annotations
 from pipelines.listing import Found, list_files
 from pipelines.storage import location
 from pipelines.tar_index import TarIndex, found_members, index_archive
-from pipelines.tar_members import is_archive
+from pipelines.tar_members import are_archives, is_archive
 from pipelines.video_lists import LIST_SUFFIXES, read_list
 
 FOUND_SCHEMA = pa.schema(
@@ -70,7 +69,7 @@ def read_sources(
         mended = pa.array([item.uri for item in repaired], pa.string())
         found = found.filter(pc.invert(pc.is_in(found["uri"], value_set=mended)))
     files = found.num_rows
-    archives = found.filter(np.fromiter(map(is_archive, values_of(found["uri"])), bool, files))
+    archives = found.filter(are_archives(found["uri"]))
     indices = _indices([*_records(archives), *repaired], known, watch)
     if indices:
         found = table_of(_with_members(_records(found), indices, notes), FOUND_SCHEMA)

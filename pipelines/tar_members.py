@@ -6,6 +6,7 @@ may hold beside plain files inside its folder (links, devices, absolute names, `
 
 import gzip
 import io
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.storage import Location, open_binary
 
@@ -80,6 +84,12 @@ class Content:
 def is_archive(name: str) -> bool:
     """Whether a file of this name is taken for a tar archive."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def are_archives(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`is_archive` of every name, many times as fast."""
+    ends = "|".join(map(re.escape, ARCHIVE_SUFFIXES))
+    return pc.match_substring_regex(names, rf"(?i:{ends})$")
 
 
 def without_archive_suffix(name: str) -> str:

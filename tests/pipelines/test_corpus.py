@@ -9,10 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.errors import UserError
 from pipelines.corpus import CorpusConfig, Earlier, Selection, build_corpus, ensure_both_splits
+from pipelines.listing import stem, stems_of
 from pipelines.manifest import Video, manifest_fingerprint
+from pipelines.tar_members import are_archives, is_archive
 
 CONFIG = CorpusConfig()
 
@@ -258,3 +262,20 @@ def test_what_is_no_plain_file_is_refused_by_name(tmp_path: Path) -> None:
         "good": None,
         "pipe.mp4": "unreadable",
     }
+
+
+NAMES = st.lists(
+    st.text(st.sampled_from("aA./é\n "), max_size=6).flatmap(
+        lambda head: st.sampled_from(
+            ["", ".mp4", ".MP4", ".mkv", ".tar", ".Tar.gz", ".tgz", ".gz"]
+        ).map(lambda suffix: head + suffix)
+    ),
+    max_size=8,
+)
+
+
+@given(NAMES)
+def test_columns_are_taken_for_what_single_names_are(names: list[str]) -> None:
+    column = pa.chunked_array([names], pa.string())
+    assert stems_of(column).to_pylist() == [stem(name) for name in names]
+    assert are_archives(column).to_pylist() == [is_archive(name) for name in names]
