@@ -121,7 +121,7 @@ def _guarded_probe(checkpoint: Checkpoint, *, spec: ProbeSpec) -> dict[str, Any]
     return {}
 
 
-@ray.remote(num_cpus=0, max_calls=1)  # a slow process serves no other
+@ray.remote(num_cpus=0, max_calls=1, max_retries=0)  # a slow process serves no other
 def _probe(checkpoint: Checkpoint, spec: ProbeSpec) -> None:
     os.nice(_LOWEST_PRIORITY)
     # Ray's workers have niceness 15 already, so that 19 alone would leave them two thirds of a core.
