@@ -164,7 +164,7 @@ def test_a_mask_of_another_size_is_named(place, tmp_path):
         "--model", "lab", "--out", tmp_path / "out", expect=2,
     )  # fmt: skip
     assert len(message.strip().splitlines()) == 1
-    assert "00000.png: 128x88 px, its frame in" in message
+    assert "scene-00000, frame 00000: 128x88 px, its frame in" in message
 
 
 def history_of(run: Path):

@@ -56,7 +56,7 @@ def test_every_kind_of_model_makes_a_film(
         ({"--model": "timm:nothing_like_it"}, "no such model"),
         ({"--model": "lab", "--weights": "random"}, "--weights random belongs to"),
         ({"--model": "torchvision:resnet18", "--weights": "gone.pth"}, "gone.pth"),
-        ({"--protocol": "nothing"}, "unknown protocol"),
+        ({"--protocol": "nothing"}, "Choose from"),
         ({"--out": "film.avi"}, "ends in .mp4"),
         ({"--height-px": "0"}, "0 px"),
         (

@@ -95,6 +95,6 @@ def test_annotated_videos_that_are_not_there_are_refused_at_the_start(
     training: Training, tmp_path: Path
 ) -> None:
     probe = ProbeConfig(sequences=tmp_path / "gone")
-    with pytest.raises(UserError, match="gone: no such folder"):
+    with pytest.raises(UserError, match="gone: no such file or folder"):
         train(training(tmp_path / "run", probe=probe))
     assert not (tmp_path / "run").exists()
