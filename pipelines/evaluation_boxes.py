@@ -26,7 +26,13 @@ from model.metrics.boxes import (
     mean_scores,
     overlap,
 )
-from pipelines.evaluation_files import json_numbers, names_to_score, read_file, refuse_no_folder
+from pipelines.evaluation_files import (
+    json_numbers,
+    names_to_score,
+    predictions_in,
+    read_file,
+    refuse_no_folder,
+)
 from pipelines.storage import Location, files_in, folders_in
 
 FloatArray = NDArray[np.float64]
@@ -84,7 +90,7 @@ def evaluate_boxes(
         UserError: a folder has no boxes, or not those of a sequence; a line is not four numbers; the
             numbers of frames differ; a sequence has no true box.
     """
-    true_files, predicted_files = box_files(truth), box_files(pred)
+    true_files, predicted_files = box_files(truth), box_files(predictions_in(pred))
     names = names_to_score(truth, true_files, pred, predicted_files, sequences, "boxes")
     scored = []
     for name in names:

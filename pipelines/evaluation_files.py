@@ -7,6 +7,12 @@ from model.errors import UserError
 from pipelines.storage import Location
 
 
+def predictions_in(pred: Location) -> Location:
+    """The labels of an output of `huetrack propagate`, else the folder itself."""
+    labels = pred / "labels"
+    return labels if (pred / "summary.json").is_file() and labels.is_dir() else pred
+
+
 def names_to_score(
     truth: Location,
     true_names: Collection[str],

@@ -22,6 +22,7 @@ from pipelines.evaluation_files import (
     json_number,
     json_numbers,
     names_to_score,
+    predictions_in,
     read_file,
     refuse_no_folder,
 )
@@ -110,7 +111,7 @@ def evaluate_keypoints(
         UserError: a folder has no joints, or not those of a sequence; a file is damaged; a prediction
             has other joints or too few frames.
     """
-    true_files, predicted_files = joint_files(truth), joint_files(pred)
+    true_files, predicted_files = joint_files(truth), joint_files(predictions_in(pred))
     names = names_to_score(truth, true_files, pred, predicted_files, sequences, "joints")
     videos: list[VideoErrors] = []
     joints: tuple[str, ...] = ()

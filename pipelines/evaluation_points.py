@@ -25,7 +25,7 @@ from model.metrics.points import (
     point_scores,
     position_accuracy_by_frame,
 )
-from pipelines.evaluation_files import json_number, json_numbers, names_to_score
+from pipelines.evaluation_files import json_number, json_numbers, names_to_score, predictions_in
 from pipelines.evaluation_point_files import PointFile, point_files, read_points
 from pipelines.storage import Location
 
@@ -98,7 +98,7 @@ def evaluate_points(
     if frame_size_wh is not None and min(frame_size_wh) <= 0:
         raise UserError(f"the size of a frame must be positive, not {frame_size_wh}")
     given_hw = frame_size_wh and (frame_size_wh[1], frame_size_wh[0])
-    true_files, predicted_files = point_files(truth), point_files(pred)
+    true_files, predicted_files = point_files(truth), point_files(predictions_in(pred))
     names = names_to_score(truth, true_files, pred, predicted_files, sequences, "points")
     videos = []
     for name in names:

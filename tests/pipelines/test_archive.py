@@ -14,6 +14,7 @@ from model.propagation.annotations import (
 from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, propagate_archive
 from pipelines.archive_plan import LabelSource, plan
+from pipelines.evaluation_keypoints import evaluate_keypoints
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.davis import read_mask, write_mask
 from pipelines.labels.formats import open_labels, write_labels
@@ -218,3 +219,17 @@ def test_what_goes_forwards_only_is_refused_before_anything_starts():
 def test_models_that_make_no_sense_are_refused(name):
     with pytest.raises(UserError, match="--model"):
         parse_model(name, untrained_width=4, seed=0)
+
+
+def test_an_output_of_joints_is_scored_as_it_is(tmp_path, ray_session):
+    joints = np.array([[dx, dy] for dx in (-4, 0, 4) for dy in (-4, -2, 0, 2, 4)])
+    labelled(
+        tmp_path,
+        lambda i: KeypointAnnotation((1,), (place_of(i) + joints)[None]),
+        "jhmdb",
+        range(6),
+    )
+    carried(tmp_path, ModelSpec("flow", False, None, ColorizerConfig(), 0))
+    evaluation = evaluate_keypoints(tmp_path / "labels", tmp_path / "out")
+    assert [video.name for video in evaluation.videos] == ["square"]
+    assert 0 < evaluation.scores("strict").mean[-1] <= 1
