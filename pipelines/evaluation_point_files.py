@@ -105,7 +105,7 @@ def read_points(path: Location) -> PointFile:
         SyntaxError,
         MemoryError,
         OverflowError,
-        NotImplementedError,
+        NotImplementedError,  # zipfile: encrypted, or a compression that it does not know
         csv.Error,
         zipfile.BadZipFile,
         zlib.error,

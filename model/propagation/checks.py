@@ -10,7 +10,6 @@ import numpy as np
 from model.errors import UserError
 from model.propagation.annotations import Annotation, MaskAnnotation
 from model.propagation.columns.layout import COLUMNS, LabelLayout, kind_word
-from model.propagation.columns.masks import mask_ids
 
 Labels = np.ndarray | Sequence[Annotation]
 """A mask [H, W] of integers, or records, at most one of a kind."""
@@ -39,15 +38,6 @@ def check_something(layout: LabelLayout, annotations: Sequence[Annotation]) -> N
                 if isinstance(annotation, MaskAnnotation)
                 else f"the first {kind_word(type(annotation))} annotation has no place to start from"
             )
-
-
-def check_first(frame_HW3: np.ndarray, mask_HW: np.ndarray) -> tuple[int, ...]:
-    """Background and the objects of a first mask; UserError for what `Propagator.start` refuses."""
-    check_frame(frame_HW3, 0)
-    ids = mask_ids(mask_HW, frame_HW3.shape[:2])
-    if not ids:
-        raise UserError(NO_OBJECT)
-    return (0, *ids)
 
 
 def check_next(frame_HW3: np.ndarray, size_px: tuple[int, ...], frame_index: int) -> None:

@@ -59,10 +59,3 @@ class PropagationResult:
     def object_ids(self) -> tuple[int, ...]:
         """0 for background, then the objects: those of a frame in ascending order, later ones behind."""
         return tuple(name for name in self._masks.names if isinstance(name, int))
-
-
-def mask_result(
-    mask_HW: np.ndarray, soft_Lhw: Tensor, object_ids: tuple[int, ...]
-) -> PropagationResult:
-    """A result that holds a mask alone."""
-    return PropagationResult((Carried(MaskAnnotation(mask_HW), soft_Lhw, object_ids),))

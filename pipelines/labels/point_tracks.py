@@ -159,7 +159,7 @@ def _read_arrays(path: Location) -> dict[str, NDArray[Any]]:
         KeyError,
         MemoryError,
         OverflowError,
-        NotImplementedError,
+        NotImplementedError,  # zipfile: encrypted, or a compression that it does not know
         SyntaxError,  # a header that is no Python literal
         zipfile.BadZipFile,
         zlib.error,

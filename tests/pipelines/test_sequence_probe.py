@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.propagation.annotations import MaskAnnotation
 from model.propagation.engine import IdentityPropagator
-from model.propagation.results import PropagationResult, mask_result
+from model.propagation.results import Carried, PropagationResult
 from pipelines.archive_plan import LabelSource, plan
 from pipelines.labels.davis import davis_palette, write_mask
 from pipelines.sequence_probe import probe_sequences
@@ -34,6 +35,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def result_of(mask: np.ndarray) -> PropagationResult:
+    return PropagationResult((Carried(MaskAnnotation(mask), torch.zeros(2, 3, 5), (0, 1)),))
+
+
 class Knowing:
     """Gives the true masks of the first video, and the first mask of the second."""
 
@@ -44,12 +49,12 @@ class Knowing:
     def start(self, frame_HW3: np.ndarray, mask_HW: np.ndarray) -> PropagationResult:
         self._videos += 1
         self._index = 0
-        return mask_result(mask_HW, torch.zeros(2, 3, 5), (0, 1))
+        return result_of(mask_HW)
 
     def step(self, frame_HW3: np.ndarray) -> PropagationResult:
         self._index += 1
         mask = mask_of(self._index if self._videos == 1 else 0)
-        return mask_result(mask, torch.zeros(2, 3, 5), (0, 1))
+        return result_of(mask)
 
 
 def test_scores_are_those_of_the_masks(folder: Path) -> None:
