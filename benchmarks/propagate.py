@@ -128,7 +128,8 @@ def _measure(path: str, setting: Setting, labels_file: Path) -> Measurement:
     """Runs in the child: features, one small warm-up, then the timed frames."""
     import torch
 
-    from model.propagation.affinity import carry_dense, carry_tiled
+    from model.propagation.affinity import carry_tiled
+    from model.propagation.dense import carry_dense
     from model.propagation.matching import Matching
 
     torch.set_num_threads(setting.threads)

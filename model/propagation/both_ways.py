@@ -31,12 +31,15 @@ def propagate_both_ways(
     encoder: Encoder,
     protocol: MatchingProtocol,
     device: torch.device | str = "cpu",
+    *,
+    batch_frames: int | None = None,
 ) -> Iterator[PropagationResult]:
     """Labels of every frame of a video, in order.
 
     `frames` are uint8 RGB [H,W,3] and may be read as they are asked for (each is, up to twice);
-    `anchors` are annotations by frame number. One pass goes forwards from the first anchor, one
-    backwards from the last, and in both of them every anchor replaces what was predicted. Each kind of
+    `anchors` are annotations by frame number; `batch_frames` is that of `Propagator`. One pass goes
+    forwards from the first anchor, one backwards from the last, and in both of them every anchor
+    replaces what was predicted. Each kind of
     label is merged on its own. In a frame that has an annotation of the kind it is that annotation.
     Before its first or after its last annotation it is the one prediction there is. At time t between
     annotations at a and b the columns are
@@ -63,29 +66,24 @@ def propagate_both_ways(
     for time in times:
         layout = layout.extended(anchors[time])
     backwards: dict[int, SoftLabels] = {}
-    for time, result in _pass(frames, range(times[-1], -1, -1), anchors, encoder, protocol, device):
+    propagator = Propagator(encoder, protocol, device, batch_frames=batch_frames)
+    for time, result in _pass(propagator, frames, anchors, range(times[-1], -1, -1)):
         backwards[time] = _soft(result, torch.float16)
-    forwards = _pass(frames, range(times[0], len(frames)), anchors, encoder, protocol, device)
+    forwards = _pass(propagator, frames, anchors, range(times[0], len(frames)))
     for time in range(len(frames)):
         ahead = next(forwards)[1] if time >= times[0] else PropagationResult(())
         yield _merged(time, ahead, backwards.pop(time, {}), anchors, layout)
 
 
 def _pass(
+    propagator: Propagator,
     frames: Sequence[np.ndarray],
-    order: Sequence[int],
     anchors: Mapping[int, Sequence[Annotation]],
-    encoder: Encoder,
-    protocol: MatchingProtocol,
-    device: torch.device,
+    order: Sequence[int],
 ) -> Iterator[tuple[int, PropagationResult]]:
     """One way through the video; the first frame of `order` is an anchor."""
-    propagator = Propagator(encoder, protocol, device)
-    for time in order:
-        if time == order[0]:
-            yield time, propagator.start(frames[time], anchors[time])
-        else:
-            yield time, propagator.step(frames[time], anchors.get(time, ()))
+    labels = {place: anchors[time] for place, time in enumerate(order) if time in anchors}
+    yield from zip(order, propagator.run((frames[time] for time in order), labels), strict=True)
 
 
 def _soft(result: PropagationResult, dtype: torch.dtype) -> SoftLabels:

@@ -4,14 +4,15 @@ Shape suffixes: C channels of base features, D channels of matching vectors, L l
 H W rows and columns of pixels, h w of cells.
 """
 
-import copy
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, takewhile, zip_longest
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model.errors import UserError
 from model.propagation.affinity import ContextFrame, carry
 from model.propagation.annotations import Annotation
 from model.propagation.checks import (
@@ -20,15 +21,18 @@ from model.propagation.checks import (
     check_frame,
     check_next,
     check_something,
+    is_frame_of,
 )
 from model.propagation.columns.kind import Drawing
 from model.propagation.columns.layout import LabelLayout
 from model.propagation.grid import CellGrid
 from model.propagation.matching_protocol import MatchingProtocol
-from model.propagation.memory import Memory
+from model.propagation.memory import Memory, MemoryFrame
 from model.propagation.results import PropagationResult
 
-IDENTITY_CELL_PX = 8  # grid of the identity baseline's soft labels
+GPU_BATCH_PX = (
+    8 * 480 * 854
+)  # pixels that a GPU encodes at once: a batch of large frames is a small one
 
 
 class Encoder(typing.Protocol):
@@ -40,7 +44,8 @@ class Encoder(typing.Protocol):
     def encode(self, frame_3HW: Tensor) -> Tensor:
         """uint8 RGB frame, sides a multiple of the stride -> base features [C,h,w].
 
-        Called once for every frame; the result stays in the memory.
+        Called once for every frame; the result stays in the memory. A batch [T,3,H,W] gives [T,C,h,w],
+        each frame as it would be alone.
         """
         ...
 
@@ -60,8 +65,16 @@ class LabelPropagator(typing.Protocol):
         self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = (), /
     ) -> PropagationResult: ...
 
+    def run(
+        self, frames: Iterable[np.ndarray], labels: Mapping[int, Sequence[Annotation]], /
+    ) -> Iterator[PropagationResult]:
+        """`start` with the first frame and `step` with the others; `labels` by frame number."""
+        for index, frame_HW3 in enumerate(frames):
+            carry_to = self.step if index else self.start
+            yield carry_to(frame_HW3, labels.get(index, ()))
 
-class Propagator:
+
+class Propagator(LabelPropagator):
     """Carries the labels of a video's first frame, and of later annotated ones, through the others.
 
     Memory is bounded by the protocol and the number of annotated frames: the features and labels of
@@ -78,14 +91,45 @@ class Propagator:
         device: torch.device | str = "cpu",
         *,
         half_memory: bool = False,
+        batch_frames: int | None = None,
     ) -> None:
+        """`batch_frames`: frames that `run` encodes at once. None: one on a CPU, where more gain
+        nothing; on a GPU as many as have the pixels of eight frames of 480x854 px, at least one."""
+        if batch_frames is not None and batch_frames < 1:
+            raise UserError(f"batch_frames must be at least 1, not {batch_frames}")
         self._encoder = encoder
         self._protocol = protocol
         self._device = torch.device(device)
         self._half_memory = half_memory
+        self._batch_frames = batch_frames
         self._memory = Memory(protocol)
         self._layout: LabelLayout | None = None
         self._frame_index = 0
+
+    @torch.inference_mode()
+    def run(
+        self, frames: Iterable[np.ndarray], labels: Mapping[int, Sequence[Annotation]]
+    ) -> Iterator[PropagationResult]:
+        """`start` and `step` over the frames of a video: a result for each, in order.
+
+        `labels` are annotations by frame number; those of frame 0 must be there. Frames are read and
+        encoded `batch_frames` at a time, and labels carried one by one, so up to so many frames and their
+        features are held beside the memory, and what `frames` raises comes up as many frames early.
+        """
+        frames = iter(frames)
+        first_HW3 = next(frames, None)
+        if first_HW3 is None:
+            raise UserError("the video has no frame")
+        yield self.start(first_HW3, labels.get(0, ()))
+        assert self._layout is not None
+        grid, index = self._layout.drawing.grid, 0
+        batch_frames = self._batch_frames or self._usual_batch(grid)
+        while batch := list(islice(frames, batch_frames)):
+            usable = takewhile(lambda frame: is_frame_of(frame, grid.frame_size_px), batch)
+            # A frame that cannot be encoded is refused by `step`, after those before it had their turn.
+            for frame_HW3, own in zip_longest(batch, self._encode(grid, list(usable))):
+                index += 1
+                yield self.step(frame_HW3, labels.get(index, ()), features_CHW=own)
 
     @torch.inference_mode()
     def start(self, frame_HW3: np.ndarray, labels: Labels) -> PropagationResult:
@@ -103,7 +147,7 @@ class Propagator:
         drawing = drawing_of(self._encoder, self._protocol, size_px, self._device)
         layout = LabelLayout.empty(drawing).extended(annotations)
         check_something(layout, annotations)
-        features = self._encode(drawing.grid, frame_HW3)
+        [features] = self._encode(drawing.grid, [frame_HW3])
         labels_Lhw = layout.corrected(None, annotations)
         self._memory = Memory(self._protocol)
         self._layout, self._frame_index = layout, 0
@@ -112,7 +156,11 @@ class Propagator:
 
     @torch.inference_mode()
     def step(
-        self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = ()
+        self,
+        frame_HW3: np.ndarray,
+        annotations: Sequence[Annotation] = (),
+        *,
+        features_CHW: Tensor | None = None,
     ) -> PropagationResult:
         """Labels of the next frame, uint8 RGB [H,W,3].
 
@@ -121,7 +169,8 @@ class Propagator:
         from here on, ids that it does not name are gone from this frame (earlier anchors may bring them
         back), and an annotation without objects means that nothing of the kind is there. Kinds without
         an annotation are predicted as ever, and so is what a mask that is not `complete` leaves at 0. The
-        result has the annotations as they were given, but for such a mask. Raises UserError for a frame
+        result has the annotations as they were given, but for such a mask. `features_CHW` are base
+        features of the frame for whoever has them already. Raises UserError for a frame
         of another size than the first and for annotations that cannot be of this video, RuntimeError
         before `start`.
         """
@@ -131,7 +180,7 @@ class Propagator:
         check_next(frame_HW3, grid.frame_size_px, self._frame_index + 1)
         annotations = as_annotations(annotations)
         layout = self._layout.extended(annotations)
-        features = self._encode(grid, frame_HW3)
+        features = self._encode(grid, [frame_HW3])[0] if features_CHW is None else features_CHW
         labels_Lhw = self._carry(features)
         annotations = layout.completed(annotations, labels_Lhw)
         labels_Lhw = layout.corrected(labels_Lhw, annotations)
@@ -151,7 +200,9 @@ class Propagator:
             [frame.features_CHW.to(features.dtype) for frame in frames], features
         )
         context = [
-            ContextFrame(key, self._layout.padded(frame.labels_LHW), frame.windowed)
+            ContextFrame(
+                key, self._layout.padded(frame.labels_LHW), frame.windowed, self._dilation(frame)
+            )
             for key, frame in zip(keys, frames, strict=True)
         ]
         labels_Lhw = carry(query, context, self._protocol.matching)
@@ -159,56 +210,36 @@ class Propagator:
             return self._layout.rescaled(labels_Lhw)
         return labels_Lhw
 
+    def _dilation(self, frame: MemoryFrame) -> int:
+        """Of the search in a frame of the context of the frame that comes next."""
+        age_frames = self._frame_index + 1 - frame.frame_index
+        return self._protocol.search_dilation(age_frames) if frame.windowed else 0
+
     def _remember(self, features: Tensor, labels_Lhw: Tensor, *, anchor: bool) -> None:
         kept = features.half() if self._half_memory else features
         self._memory.add(self._frame_index, kept, labels_Lhw, anchor=anchor)
 
-    def _encode(self, grid: CellGrid, frame_HW3: np.ndarray) -> Tensor:
-        features = self._encoder.encode(grid.encoder_input(frame_HW3, self._device))
-        if tuple(features.shape[-2:]) != grid.size_cells:
+    def _encode(self, grid: CellGrid, frames: Sequence[np.ndarray]) -> Sequence[Tensor]:
+        """Base features of each frame, in one pass through the encoder."""
+        inputs = [grid.encoder_input(frame_HW3, self._device) for frame_HW3 in frames]
+        if not inputs:
+            return []
+        if len(inputs) == 1:
+            features = [self._encoder.encode(inputs[0])]
+        else:  # clones, so that a frame in the memory does not keep its whole batch
+            features = [each.clone() for each in self._encoder.encode(torch.stack(inputs))]
+        if tuple(features[0].shape[-2:]) != grid.size_cells:
             raise ValueError(
-                f"the encoder gave {tuple(features.shape[-2:])} cells for a frame of "
+                f"the encoder gave {tuple(features[0].shape[-2:])} cells for a frame of "
                 f"{grid.size_cells} cells of {grid.stride_px} px"
             )
         return features
 
-
-class IdentityPropagator:
-    """The baseline that does not look at the frames: the latest annotation of each kind, repeated."""
-
-    def __init__(self) -> None:
-        self._layout: LabelLayout | None = None
-        self._latest: dict[type[Annotation], Annotation] = {}
-        self._frame_index = 0
-
-    def start(self, frame_HW3: np.ndarray, labels: Labels) -> PropagationResult:
-        """As `Propagator.start`, with the same errors for the same input."""
-        check_frame(frame_HW3, 0)
-        annotations = as_annotations(labels)
-        size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
-        drawing = Drawing(CellGrid(size_px, IDENTITY_CELL_PX), torch.device("cpu"))
-        layout = LabelLayout.empty(drawing).extended(annotations)
-        check_something(layout, annotations)
-        self._layout, self._frame_index = layout, 0
-        self._latest = {}
-        return self._repeated(annotations)
-
-    def step(
-        self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = ()
-    ) -> PropagationResult:
-        """The latest annotations again; errors as `Propagator.step`."""
-        if self._layout is None:
-            raise RuntimeError("step() needs start() with an annotated frame first")
-        check_next(frame_HW3, self._layout.drawing.grid.frame_size_px, self._frame_index + 1)
-        self._layout = self._layout.extended(as_annotations(annotations))
-        self._frame_index += 1
-        return self._repeated(annotations)
-
-    def _repeated(self, annotations: Sequence[Annotation]) -> PropagationResult:
-        assert self._layout is not None
-        self._latest |= {type(each): copy.deepcopy(each) for each in annotations}
-        latest = [copy.deepcopy(each) for each in self._latest.values()]
-        return self._layout.result(self._layout.corrected(None, latest), latest)
+    def _usual_batch(self, grid: CellGrid) -> int:
+        if self._device.type == "cpu":
+            return 1
+        height, width = grid.squash_px or grid.covered_px
+        return max(1, GPU_BATCH_PX // (height * width))
 
 
 def drawing_of(
