@@ -14,9 +14,9 @@ from torch import Tensor
 from model.errors import UserError
 from model.propagation.annotations import Annotation
 from model.propagation.checks import check_frame
-from model.propagation.columns.kind import ColumnName, LabelColumns
+from model.propagation.columns.kind import ColumnName, Drawing, LabelColumns
 from model.propagation.columns.layout import LabelLayout
-from model.propagation.engine import Encoder, Propagator, drawing_of
+from model.propagation.engine import Encoder, Propagator
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.results import Carried, PropagationResult
 
@@ -62,7 +62,7 @@ def propagate_both_ways(
     first_HW3 = frames[times[0]]
     check_frame(first_HW3, times[0])
     size_px = (first_HW3.shape[0], first_HW3.shape[1])
-    layout = LabelLayout.empty(drawing_of(encoder, protocol, size_px, device))
+    layout = LabelLayout.empty(Drawing.of(protocol, encoder.stride_px, size_px, device))
     for time in times:
         layout = layout.extended(anchors[time])
     backwards: dict[int, SoftLabels] = {}

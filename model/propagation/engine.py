@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model.errors import UserError
-from model.propagation.affinity import ContextFrame, carry
+from model.propagation.affinity import Affinity, ContextFrame, carry, find_affinity
 from model.propagation.annotations import Annotation
 from model.propagation.checks import (
     Labels,
@@ -28,6 +28,7 @@ from model.propagation.columns.layout import LabelLayout
 from model.propagation.grid import CellGrid
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.memory import Memory, MemoryFrame
+from model.propagation.recorded import AffinityFolder, RecordedVideo
 from model.propagation.results import PropagationResult
 
 GPU_BATCH_PX = (
@@ -92,9 +93,11 @@ class Propagator(LabelPropagator):
         *,
         half_memory: bool = False,
         batch_frames: int | None = None,
+        record: AffinityFolder | None = None,
     ) -> None:
         """`batch_frames`: frames that `run` encodes at once. None: one on a CPU, where more gain
-        nothing; on a GPU as many as have the pixels of eight frames of 480x854 px, at least one."""
+        nothing; on a GPU as many as have the pixels of eight frames of 480x854 px, at least one.
+        `record`: where the affinities of one video are kept for labels that come later."""
         if batch_frames is not None and batch_frames < 1:
             raise UserError(f"batch_frames must be at least 1, not {batch_frames}")
         self._encoder = encoder
@@ -102,6 +105,8 @@ class Propagator(LabelPropagator):
         self._device = torch.device(device)
         self._half_memory = half_memory
         self._batch_frames = batch_frames
+        self._record = record
+        self._affinity: Affinity | None = None
         self._memory = Memory(protocol)
         self._layout: LabelLayout | None = None
         self._frame_index = 0
@@ -144,13 +149,16 @@ class Propagator(LabelPropagator):
         check_frame(frame_HW3, 0)
         annotations = as_annotations(labels)
         size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
-        drawing = drawing_of(self._encoder, self._protocol, size_px, self._device)
+        drawing = Drawing.of(self._protocol, self._encoder.stride_px, size_px, self._device)
         layout = LabelLayout.empty(drawing).extended(annotations)
         check_something(layout, annotations)
         [features] = self._encode(drawing.grid, [frame_HW3])
         labels_Lhw = layout.corrected(None, annotations)
         self._memory = Memory(self._protocol)
-        self._layout, self._frame_index = layout, 0
+        self._layout, self._frame_index, self._affinity = layout, 0, None
+        if self._record is not None:
+            stride_px = self._encoder.stride_px
+            self._record.begin(RecordedVideo(size_px, stride_px, self._protocol))
         self._remember(features, labels_Lhw, anchor=True)
         return layout.result(labels_Lhw, annotations)
 
@@ -205,7 +213,13 @@ class Propagator(LabelPropagator):
             )
             for key, frame in zip(keys, frames, strict=True)
         ]
-        labels_Lhw = carry(query, context, self._protocol.matching)
+        matching = self._protocol.matching
+        if self._record is None:
+            labels_Lhw = carry(query, context, matching)
+        else:
+            windowed, dilations = zip(*((f.windowed, f.dilation) for f in context), strict=True)
+            self._affinity = find_affinity(query, keys, windowed, matching, dilations)
+            labels_Lhw = self._affinity.apply([frame.labels_LHW for frame in context])
         if self._protocol.rescale == "carried":
             return self._layout.rescaled(labels_Lhw)
         return labels_Lhw
@@ -218,6 +232,8 @@ class Propagator(LabelPropagator):
     def _remember(self, features: Tensor, labels_Lhw: Tensor, *, anchor: bool) -> None:
         kept = features.half() if self._half_memory else features
         self._memory.add(self._frame_index, kept, labels_Lhw, anchor=anchor)
+        if self._record is not None:
+            self._record.write(self._frame_index, self._affinity, anchor=anchor)
 
     def _encode(self, grid: CellGrid, frames: Sequence[np.ndarray]) -> Sequence[Tensor]:
         """Base features of each frame, in one pass through the encoder."""
@@ -240,17 +256,3 @@ class Propagator(LabelPropagator):
             return 1
         height, width = grid.squash_px or grid.covered_px
         return max(1, GPU_BATCH_PX // (height * width))
-
-
-def drawing_of(
-    encoder: Encoder, protocol: MatchingProtocol, size_px: tuple[int, int], device: torch.device
-) -> Drawing:
-    """How labels of a video of that frame size are drawn. UserError for a size that does not fit."""
-    return Drawing(
-        grid=CellGrid(size_px, encoder.stride_px, protocol.frame_size_px),
-        device=device,
-        label_resize=protocol.label_resize,
-        rescale_output=protocol.rescale == "output",
-        keypoint_mode=protocol.keypoint_mode,
-        keypoint_cells=protocol.keypoint_cells,
-    )
