@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.propagation.annotations import Annotation
-from model.propagation.checks import check_frame
+from model.propagation.checks import check_frame, check_next
 from model.propagation.columns.kind import ColumnName, Drawing, LabelColumns
 from model.propagation.columns.layout import LabelLayout
 from model.propagation.engine import Encoder, Propagator
@@ -83,7 +83,17 @@ def _pass(
 ) -> Iterator[tuple[int, PropagationResult]]:
     """One way through the video; the first frame of `order` is an anchor."""
     labels = {place: anchors[time] for place, time in enumerate(order) if time in anchors}
-    yield from zip(order, propagator.run((frames[time] for time in order), labels), strict=True)
+    yield from zip(order, propagator.run(_of_one_size(frames, order), labels), strict=True)
+
+
+def _of_one_size(frames: Sequence[np.ndarray], order: Sequence[int]) -> Iterator[np.ndarray]:
+    """Frames as they are asked for. UserError for one of another size than the first of `order`, by its
+    number in the video, which `Propagator` does not know."""
+    size_px = frames[order[0]].shape[:2]
+    for time in order:
+        frame_HW3 = frames[time]
+        check_next(frame_HW3, size_px, time)
+        yield frame_HW3
 
 
 def _soft(result: PropagationResult, dtype: torch.dtype) -> SoftLabels:

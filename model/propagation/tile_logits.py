@@ -8,12 +8,12 @@ copied from a few frames at a time and multiplied while it is in the processor's
 whole are never copied.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.propagation.matching import Matching
@@ -66,6 +66,22 @@ class TileLogits:
         ]
 
 
+class Buffer:
+    """Memory that is used again for every tile: new pages for each would cost time, and fragments of the
+    old ones memory."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._values = like.new_empty(0, dtype=torch.float32)
+
+    def take(self, *shape: int) -> Tensor:
+        """A float32 tensor with any content; what was taken before is overwritten."""
+        count = math.prod(shape)
+        if count > len(self._values):
+            self._values = self._values.new_empty(0)  # lets go of the smaller one first
+            self._values = self._values.new_empty(count)
+        return self._values[:count].view(shape)
+
+
 @dataclass(frozen=True)
 class _Rectangle:
     """The cells that the windows of a tile reach; those outside the image only where they count."""
@@ -79,14 +95,19 @@ class _Rectangle:
     mask_RQ: Tensor
     """0 where a cell is in the window of a query cell, else -inf."""
 
-    def cut(self, frames: Sequence[KeyFrame]) -> Tensor:
+    def cut(self, frames: Sequence[KeyFrame], buffer: Buffer) -> Tensor:
         """Keys of the rectangle in each of the frames, one behind the other: float32 [C,N]."""
-        cut_CFHW = torch.stack(
-            [frame.key_CHW[:, self.rows, self.columns] for frame in frames], dim=1
-        ).float()
-        return (
-            F.pad(cut_CFHW, self.margins).flatten(1) if any(self.margins) else cut_CFHW.flatten(1)
-        )
+        left, right, above, below = self.margins
+        rows = self.rows.stop - self.rows.start
+        columns = self.columns.stop - self.columns.start
+        channels = len(frames[0].key_CHW)
+        cut_CFHW = buffer.take(channels, len(frames), above + rows + below, left + columns + right)
+        if any(self.margins):
+            cut_CFHW.zero_()
+        for number, frame in enumerate(frames):
+            inner_CHW = cut_CFHW[:, number, above : above + rows, left : left + columns]
+            inner_CHW.copy_(frame.key_CHW[:, self.rows, self.columns])
+        return cut_CFHW.flatten(1)
 
     def numbers(self, frames: Sequence[KeyFrame], outside: int) -> Tensor:
         """Numbers of these cells in the context."""
@@ -106,10 +127,12 @@ def tile_logits(
     *,
     outside: int,
     multiple: int,
+    buffers: tuple[Buffer, Buffer],
 ) -> TileLogits:
     """The tile against all frames of one softmax.
 
-    `outside` is the number of a place outside the image; the rows are a multiple of `multiple`.
+    `outside` is the number of a place outside the image; the rows are a multiple of `multiple`. The
+    logits lie in the first of the `buffers`.
     """
     _, height, width = frames[0].key_CHW.shape
     reach = 0 if matching.radius_cells is None else matching.reach_cells(most=height + width)
@@ -126,12 +149,12 @@ def tile_logits(
         for batch in batches
     ]
     seen = sum(sizes)
-    logits_NQ = query_CQ.new_empty(-(-seen // multiple) * multiple, query_CQ.shape[1])
+    logits_NQ = buffers[0].take(-(-seen // multiple) * multiple, query_CQ.shape[1])
     logits_NQ[seen:] = -torch.inf
     parts: list[tuple[Tensor, RecentredWindows | None]] = []
     for batch, rows_NQ in zip(batches, logits_NQ[:seen].split(sizes), strict=True):
         if rectangle is not None and _in_place(batch[0]):
-            torch.mm(rectangle.cut(batch).T, query_CQ, out=rows_NQ)
+            torch.mm(rectangle.cut(batch, buffers[1]).T, query_CQ, out=rows_NQ)
             rows_NQ.view(len(batch), -1, rows_NQ.shape[1]).add_(rectangle.mask_RQ)
             parts.append((rectangle.numbers(batch, outside), None))
             continue

@@ -7,13 +7,14 @@ G groups of M cells.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from model.propagation.matching import Matching
-from model.propagation.tile_logits import KeyFrame, Tile, TileLogits, tile_logits
+from model.propagation.tile_logits import Buffer, KeyFrame, Tile, TileLogits, tile_logits
 
 TILE_CELLS = 12  # side of a query tile; larger: fewer, bigger products, more cells off the disc
 GROUP_CELLS = 32  # context cells whose maximum is compared first when the top-k is selected
@@ -49,22 +50,18 @@ def tile_weights(
     few frames.
     """
     _, height, width = query_CHW.shape
+    outside = len(context) * height * width
+    buffers = (Buffer(query_CHW), Buffer(query_CHW))
     groups = [context] if matching.softmax == "joint" else [[frame] for frame in context]
     for top, bottom in _spans(height, tile_cells):
         for left, right in _spans(width, tile_cells):
             tile = Tile(top, bottom, left, right)
             query_CQ = query_CHW[:, top:bottom, left:right].float().flatten(1)
-            parts = []
-            for frames in groups:
-                logits = tile_logits(
-                    query_CQ,
-                    tile,
-                    frames,
-                    matching,
-                    outside=len(context) * height * width,
-                    multiple=GROUP_CELLS,
-                )
-                parts.append(_weigh(logits, matching))
+            see = partial(tile_logits, query_CQ, tile, matching=matching, outside=outside)
+            parts = [
+                _weigh(see(frames, multiple=GROUP_CELLS, buffers=buffers), matching)
+                for frames in groups
+            ]
             index, weights = parts[0]
             if len(parts) > 1:
                 index = torch.cat([index for index, _ in parts])
