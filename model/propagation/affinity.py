@@ -22,7 +22,7 @@ window of Jabri et al. 2020 (arXiv 2006.14613), and how other systems do it.
 far fewer dot products. `find_affinity` keeps the weights, for labels that come later.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +68,28 @@ class Affinity:
             raise ValueError(f"labels of {len(labels)} frames, expected {self.frames}")
         check_labels(labels, self.size_cells)
         return _apply(self.tiles, labels)
+
+    def observe(
+        self, labels: Sequence[Tensor], observed: Sequence[Tensor]
+    ) -> "tuple[Tensor, Tensor, WeightStatistics]":
+        """As `carry_observed`."""
+        return _observe(self.tiles, labels, observed)
+
+
+@dataclass(frozen=True)
+class WeightStatistics:
+    """How every cell of a query frame spreads its weights over the context: float32 maps [H,W]."""
+
+    entropy_HW: Tensor
+    """Of the kept weights of a softmax, scaled to add up to 1, in nats: 0 where one cell has them all,
+    log k where k cells have the same. With a softmax a frame, the mean over the frames."""
+    top1_HW: Tensor
+    """The largest weight of a softmax (with a top-k after it, among all cells that are seen); with a
+    softmax a frame, the mean over the frames."""
+    spread_HW: Tensor
+    """Standard deviation of the place of the matched cells, in cells, over all context frames."""
+    mass_HW: Tensor
+    """Sum of all weights: 1, or less with a top-k after the softmax."""
 
 
 @torch.no_grad()
@@ -118,10 +140,61 @@ def carry_tiled(
     return _apply(tile_weights(query_CHW, frames, matching, tile_cells), labels)
 
 
+@torch.no_grad()
+def carry_observed(
+    query_CHW: Tensor,
+    context: Sequence[ContextFrame],
+    matching: Matching,
+    observed: Sequence[Tensor],
+) -> tuple[Tensor, Tensor, WeightStatistics]:
+    """What `carry` returns, bit for bit; the columns `observed` [O,H,W] of each context frame, carried by
+    the same weights; and how the weights were spread. Raises as `carry` does.
+    """
+    frames = _key_frames(
+        query_CHW,
+        [frame.key_CHW for frame in context],
+        [frame.windowed for frame in context],
+        [frame.dilation for frame in context],
+        matching,
+    )
+    labels = [frame.labels_LHW for frame in context]
+    check_labels(labels, query_CHW.shape[1:])
+    check_labels(observed, query_CHW.shape[1:])
+    return _observe(tile_weights(query_CHW, frames, matching), labels, observed)
+
+
+def _observe(
+    tiles: Iterable[TileWeights], labels: Sequence[Tensor], observed: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, WeightStatistics]:
+    size_cells = (observed[0].shape[1], observed[0].shape[2])
+    observed_NO = _with_outside(observed)
+    carried_OHW = observed_NO.new_empty(observed_NO.shape[1], *size_cells)
+    statistics_4HW = observed_NO.new_empty(4, *size_cells)
+
+    def watched() -> Iterator[TileWeights]:
+        for weights in tiles:
+            tile = weights.tile
+            place = (..., slice(tile.top, tile.bottom), slice(tile.left, tile.right))
+            for maps, part in (
+                (carried_OHW[place], weights.apply(observed_NO).T),
+                (statistics_4HW[place], weights.statistics(size_cells, len(observed))),
+            ):
+                maps.copy_(part.reshape(maps.shape))
+            yield weights
+
+    labels_LHW = _apply(watched(), labels)
+    return labels_LHW, carried_OHW, WeightStatistics(*statistics_4HW)
+
+
+def _with_outside(labels: Sequence[Tensor]) -> Tensor:
+    """Labels of all context cells, float32 [N+1,L]; the last row stands for places outside the image."""
+    outside_1L = labels[0].new_zeros(1, len(labels[0]), dtype=torch.float32)
+    return torch.cat([*(each.float().flatten(1).T for each in labels), outside_1L])
+
+
 def _apply(tiles: Iterable[TileWeights], labels: Sequence[Tensor]) -> Tensor:
     columns, height, width = labels[0].shape
-    outside_1L = labels[0].new_zeros(1, columns, dtype=torch.float32)
-    labels_NL = torch.cat([*(each.float().flatten(1).T for each in labels), outside_1L])
+    labels_NL = _with_outside(labels)
     carried_HWL = labels_NL.new_empty(height, width, columns)
     for weights in tiles:
         tile = weights.tile

@@ -16,7 +16,8 @@ from model.propagation.annotations import Annotation
 from model.propagation.checks import check_frame, check_next
 from model.propagation.columns.kind import ColumnName, Drawing, LabelColumns
 from model.propagation.columns.layout import LabelLayout
-from model.propagation.engine import Encoder, Propagator
+from model.propagation.engine import Propagator
+from model.propagation.frame_encoder import Encoder
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.results import Carried, PropagationResult
 

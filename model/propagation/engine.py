@@ -6,6 +6,7 @@ H W rows and columns of pixels, h w of cells.
 
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, takewhile, zip_longest
 
 import numpy as np
@@ -13,7 +14,13 @@ import torch
 from torch import Tensor
 
 from model.errors import UserError
-from model.propagation.affinity import Affinity, ContextFrame, carry, find_affinity
+from model.propagation.affinity import (
+    Affinity,
+    ContextFrame,
+    carry,
+    carry_observed,
+    find_affinity,
+)
 from model.propagation.annotations import Annotation
 from model.propagation.checks import (
     Labels,
@@ -25,37 +32,18 @@ from model.propagation.checks import (
 )
 from model.propagation.columns.kind import Drawing
 from model.propagation.columns.layout import LabelLayout
-from model.propagation.grid import CellGrid
+from model.propagation.diagnostics import (
+    CellDiagnostics,
+    at_anchor,
+    cell_lab,
+    diagnose,
+    unmatched,
+)
+from model.propagation.frame_encoder import Encoder, FrameEncoder
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.memory import Memory, MemoryFrame
 from model.propagation.recorded import AffinityFolder, RecordedVideo
 from model.propagation.results import PropagationResult
-
-GPU_BATCH_PX = (
-    8 * 480 * 854
-)  # pixels that a GPU encodes at once: a batch of large frames is a small one
-
-
-class Encoder(typing.Protocol):
-    """What turns frames into vectors whose dot product is the logit of the affinity."""
-
-    stride_px: int
-    """Pixels per cell, both ways."""
-
-    def encode(self, frame_3HW: Tensor) -> Tensor:
-        """uint8 RGB frame, sides a multiple of the stride -> base features [C,h,w].
-
-        Called once for every frame; the result stays in the memory. A batch [T,3,H,W] gives [T,C,h,w],
-        each frame as it would be alone.
-        """
-        ...
-
-    def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Base features of the context frames, oldest first, and of the target -> keys and query.
-
-        Each is [D,h,w]. Normalisation, temperature and heads that see several frames belong here.
-        """
-        ...
 
 
 class LabelPropagator(typing.Protocol):
@@ -82,7 +70,8 @@ class Propagator(LabelPropagator):
     the context. With `half_memory` the features stay in half precision: half the memory, and logits
     that are off by some thousandths. All arithmetic is in float32 as before: on an AMD EPYC core a
     product in float16 takes 16 times as long (6000x256 by 256x144: 103 ms, not 6),
-    and turning 21 frames of 480x854 px at stride 8 back into float32 takes 83 ms a step.
+    and turning 21 frames of 480x854 px at stride 8 back into float32 takes 83 ms a step. With `diagnose`
+    results have their `diagnostics`; the labels stay what they are, bit for bit.
     """
 
     def __init__(
@@ -94,19 +83,19 @@ class Propagator(LabelPropagator):
         half_memory: bool = False,
         batch_frames: int | None = None,
         record: AffinityFolder | None = None,
+        diagnose: bool = False,
     ) -> None:
         """`batch_frames`: frames that `run` encodes at once. None: one on a CPU, where more gain
         nothing; on a GPU as many as have the pixels of eight frames of 480x854 px, at least one.
         `record`: where the affinities of one video are kept for labels that come later."""
-        if batch_frames is not None and batch_frames < 1:
-            raise UserError(f"batch_frames must be at least 1, not {batch_frames}")
         self._encoder = encoder
+        self._frames = FrameEncoder(encoder, torch.device(device), batch_frames)
         self._protocol = protocol
         self._device = torch.device(device)
         self._half_memory = half_memory
-        self._batch_frames = batch_frames
         self._record = record
         self._affinity: Affinity | None = None
+        self._diagnose = diagnose
         self._memory = Memory(protocol)
         self._layout: LabelLayout | None = None
         self._frame_index = 0
@@ -128,11 +117,11 @@ class Propagator(LabelPropagator):
         yield self.start(first_HW3, labels.get(0, ()))
         assert self._layout is not None
         grid, index = self._layout.drawing.grid, 0
-        batch_frames = self._batch_frames or self._usual_batch(grid)
+        batch_frames = self._frames.batch_frames(grid)
         while batch := list(islice(frames, batch_frames)):
             usable = takewhile(lambda frame: is_frame_of(frame, grid.frame_size_px), batch)
             # A frame that cannot be encoded is refused by `step`, after those before it had their turn.
-            for frame_HW3, own in zip_longest(batch, self._encode(grid, list(usable))):
+            for frame_HW3, own in zip_longest(batch, self._frames.encode(grid, list(usable))):
                 index += 1
                 yield self.step(frame_HW3, labels.get(index, ()), features_CHW=own)
 
@@ -152,15 +141,21 @@ class Propagator(LabelPropagator):
         drawing = Drawing.of(self._protocol, self._encoder.stride_px, size_px, self._device)
         layout = LabelLayout.empty(drawing).extended(annotations)
         check_something(layout, annotations)
-        [features] = self._encode(drawing.grid, [frame_HW3])
+        [features] = self._frames.encode(drawing.grid, [frame_HW3])
         labels_Lhw = layout.corrected(None, annotations)
         self._memory = Memory(self._protocol)
         self._layout, self._frame_index, self._affinity = layout, 0, None
         if self._record is not None:
             stride_px = self._encoder.stride_px
             self._record.begin(RecordedVideo(size_px, stride_px, self._protocol))
-        self._remember(features, labels_Lhw, anchor=True)
-        return layout.result(labels_Lhw, annotations)
+        result = layout.result(labels_Lhw, annotations)
+        colours_4hw = None
+        if self._diagnose:
+            lab_3hw = cell_lab(frame_HW3, drawing.grid, self._device)
+            colours_4hw = at_anchor(lab_3hw)
+            result = replace(result, diagnostics=unmatched(drawing.grid, lab_3hw))
+        self._remember(features, labels_Lhw, colours_4hw, anchor=True)
+        return result
 
     @torch.inference_mode()
     def step(
@@ -188,20 +183,29 @@ class Propagator(LabelPropagator):
         check_next(frame_HW3, grid.frame_size_px, self._frame_index + 1)
         annotations = as_annotations(annotations)
         layout = self._layout.extended(annotations)
-        features = self._encode(grid, [frame_HW3])[0] if features_CHW is None else features_CHW
-        labels_Lhw = self._carry(features)
+        features = (
+            self._frames.encode(grid, [frame_HW3])[0] if features_CHW is None else features_CHW
+        )
+        lab_3hw = cell_lab(frame_HW3, grid, self._device) if self._diagnose else None
+        labels_Lhw, colours_4hw, diagnostics = self._carry(features, lab_3hw)
         annotations = layout.completed(annotations, labels_Lhw)
         labels_Lhw = layout.corrected(labels_Lhw, annotations)
-        result = layout.result(labels_Lhw, annotations)
+        result = replace(layout.result(labels_Lhw, annotations), diagnostics=diagnostics)
         self._layout = layout
         self._frame_index += 1
         if self._protocol.carried_state == "hard":
             labels_Lhw = layout.decided(labels_Lhw, result)
-        self._remember(features, labels_Lhw, anchor=bool(annotations))
+        if annotations and lab_3hw is not None:
+            colours_4hw = at_anchor(lab_3hw)
+        self._remember(features, labels_Lhw, colours_4hw, anchor=bool(annotations))
         return result
 
-    def _carry(self, features: Tensor) -> Tensor:
-        """The columns known so far, carried to a frame with those features."""
+    def _carry(
+        self, features: Tensor, lab_3hw: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, CellDiagnostics | None]:
+        """The columns known so far, carried to a frame with those features; with its colours also the
+        colour columns that it hands on, and what they tell.
+        """
         assert self._layout is not None
         frames = self._memory.context()
         keys, query = self._encoder.match(
@@ -213,46 +217,38 @@ class Propagator(LabelPropagator):
             )
             for key, frame in zip(keys, frames, strict=True)
         ]
-        matching = self._protocol.matching
-        if self._record is None:
+        matching, colours_4hw, diagnostics = self._protocol.matching, None, None
+        handed_on = [f.colours_CHW for f in frames if f.colours_CHW is not None]
+        if self._record is None and lab_3hw is None:
             labels_Lhw = carry(query, context, matching)
+        elif self._record is None:
+            labels_Lhw, carried_4hw, weights = carry_observed(query, context, matching, handed_on)
         else:
             windowed, dilations = zip(*((f.windowed, f.dilation) for f in context), strict=True)
             self._affinity = find_affinity(query, keys, windowed, matching, dilations)
-            labels_Lhw = self._affinity.apply([frame.labels_LHW for frame in context])
+            labels = [frame.labels_LHW for frame in context]
+            if lab_3hw is None:
+                labels_Lhw = self._affinity.apply(labels)
+            else:
+                labels_Lhw, carried_4hw, weights = self._affinity.observe(labels, handed_on)
+        if lab_3hw is not None:
+            grid = self._layout.drawing.grid
+            diagnostics, colours_4hw = diagnose(grid, lab_3hw, carried_4hw, weights)
         if self._protocol.rescale == "carried":
-            return self._layout.rescaled(labels_Lhw)
-        return labels_Lhw
+            labels_Lhw = self._layout.rescaled(labels_Lhw)
+        return labels_Lhw, colours_4hw, diagnostics
 
     def _dilation(self, frame: MemoryFrame) -> int:
         """Of the search in a frame of the context of the frame that comes next."""
         age_frames = self._frame_index + 1 - frame.frame_index
         return self._protocol.search_dilation(age_frames) if frame.windowed else 0
 
-    def _remember(self, features: Tensor, labels_Lhw: Tensor, *, anchor: bool) -> None:
+    def _remember(
+        self, features: Tensor, labels_Lhw: Tensor, colours_4hw: Tensor | None, *, anchor: bool
+    ) -> None:
         kept = features.half() if self._half_memory else features
-        self._memory.add(self._frame_index, kept, labels_Lhw, anchor=anchor)
+        self._memory.add(
+            self._frame_index, kept, labels_Lhw, anchor=anchor, colours_CHW=colours_4hw
+        )
         if self._record is not None:
             self._record.write(self._frame_index, self._affinity, anchor=anchor)
-
-    def _encode(self, grid: CellGrid, frames: Sequence[np.ndarray]) -> Sequence[Tensor]:
-        """Base features of each frame, in one pass through the encoder."""
-        inputs = [grid.encoder_input(frame_HW3, self._device) for frame_HW3 in frames]
-        if not inputs:
-            return []
-        if len(inputs) == 1:
-            features = [self._encoder.encode(inputs[0])]
-        else:  # clones, so that a frame in the memory does not keep its whole batch
-            features = [each.clone() for each in self._encoder.encode(torch.stack(inputs))]
-        if tuple(features[0].shape[-2:]) != grid.size_cells:
-            raise ValueError(
-                f"the encoder gave {tuple(features[0].shape[-2:])} cells for a frame of "
-                f"{grid.size_cells} cells of {grid.stride_px} px"
-            )
-        return features
-
-    def _usual_batch(self, grid: CellGrid) -> int:
-        if self._device.type == "cpu":
-            return 1
-        height, width = grid.squash_px or grid.covered_px
-        return max(1, GPU_BATCH_PX // (height * width))

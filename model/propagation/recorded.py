@@ -75,6 +75,7 @@ class AffinityFolder:
             for number, tile in enumerate(affinity.tiles):
                 tensors[f"index.{number}"] = tile.index.int().cpu().contiguous()
                 tensors[f"weights.{number}"] = tile.weights.cpu().contiguous()
+                tensors[f"rows.{number}"] = torch.tensor(tile.softmax_rows, dtype=torch.int32)
         file = self._file(frame_index)
         partial = file.with_suffix(".partial")
         metadata = {
@@ -118,6 +119,7 @@ class AffinityFolder:
                     Tile(*corners),
                     file.get_tensor(f"index.{number}").long().to(device),
                     file.get_tensor(f"weights.{number}").to(device),
+                    tuple(file.get_tensor(f"rows.{number}").tolist()),
                 )
                 for number, corners in enumerate(file.get_tensor("tiles_T4").tolist())
             )

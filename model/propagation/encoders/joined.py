@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.propagation.encoders.lab import LAB_VARIANCE, LabEncoder
-from model.propagation.engine import Encoder
+from model.propagation.frame_encoder import Encoder
 
 
 @dataclass(frozen=True)
