@@ -89,7 +89,7 @@ class WeightStatistics:
     spread_HW: Tensor
     """Standard deviation of the place of the matched cells, in cells, over all context frames."""
     mass_HW: Tensor
-    """Sum of all weights: 1, or less with a top-k after the softmax."""
+    """Sum of all weights: 1, or less with a top-k after the softmax or with places outside the image."""
 
 
 @torch.no_grad()

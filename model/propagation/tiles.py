@@ -41,17 +41,18 @@ class TileWeights:
 
     def statistics(self, size_cells: tuple[int, int], frames: int) -> Tensor:
         """How each query cell of the tile spreads its weights over `frames` frames: float32 [4,Q], see
-        `WeightStatistics`."""
+        `WeightStatistics`; places outside the image do not count."""
         height, width = size_cells
-        mass_Q = self.weights.sum(0)
+        tiny = torch.finfo(torch.float32).tiny
+        outside = (self.index == frames * height * width).view(len(self.index), -1)
+        weights = self.weights.masked_fill(outside, 0.0)
+        mass_Q = weights.sum(0)
         entropy_Q, top1_Q = torch.zeros_like(mass_Q), torch.zeros_like(mass_Q)
-        for weights_KQ in self.weights.split(self.softmax_rows):
-            share_KQ = weights_KQ / weights_KQ.sum(0).clamp_min(torch.finfo(torch.float32).tiny)
+        for weights_KQ in weights.split(self.softmax_rows):
+            share_KQ = weights_KQ / weights_KQ.sum(0).clamp_min(tiny)
             entropy_Q += torch.special.entr(share_KQ).sum(0)
             top1_Q += weights_KQ.amax(0)
-        outside = (self.index == frames * height * width).view(len(self.index), -1)
-        share = self.weights.masked_fill(outside, 0.0)
-        share = share / share.sum(0).clamp_min(torch.finfo(torch.float32).tiny)
+        share = weights / mass_Q.clamp_min(tiny)
         variance_Q = torch.zeros_like(mass_Q)
         for place in ((self.index // width) % height, self.index % width):
             place = place.float().view(len(place), -1)  # [K,Q], or [N,1] the same for all cells
