@@ -6,6 +6,7 @@ Shape suffixes: N samples, F features.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,28 +27,28 @@ FAILED_BELOW_J = 0.5
 STRENGTH = 0.1  # C of scikit-learn: the weights' prior is a Gaussian of this variance
 CALIBRATION_FOLDS = 8
 
-FEATURES: Mapping[str, Transform] = {
-    "image_share": "log",
-    "border_share": "identity",
-    "largest_part": "identity",
-    "area_ratio": "abs_log",
-    "recent_area_ratio": "abs_log",
-    "anchor_area_ratio": "abs_log",
-    "centroid_jump": "log",
-    "colour_residual": "log",
-    "colour_residual_ratio": "log",
-    "colour_residual_spread": "log",
-    "drift_residual": "log",
-    "likeness": "identity",
-    "anchor_likeness": "identity",
-    "entropy": "identity",
-    "top1_weight": "log",
-    "match_spread": "log",
-    "margin": "identity",
-    "overlap": "identity",
-    "frames_since_anchor": "log",
-}
-"""The signals that are looked at, and how."""
+FEATURES: Mapping[str, Transform] = MappingProxyType(
+    {
+        "margin": "identity",
+        "anchor_area_ratio": "abs_log",
+        "recent_area_ratio": "abs_log",
+        "centroid_jump": "log",
+        "largest_part": "identity",
+    }
+)
+"""The signals that are looked at, and how. docs/confidence.md says why not the others."""
+
+
+def check_enough(samples: Sequence[Sample], least: int) -> None:
+    """UserError for labels that fail, or do not, in fewer than `least` videos."""
+    good_N = good_samples(samples)
+    for wanted, sign in ((True, ">="), (False, "<")):
+        videos = {s.video_id for s, good in zip(samples, good_N, strict=True) if good == wanted}
+        if len(videos) < least:
+            raise UserError(
+                f"J is {sign} {FAILED_BELOW_J} in frames of {len(videos)} videos; "
+                f"a confidence needs at least {least} such videos"
+            )
 
 
 def fit_confidence(
@@ -57,18 +58,12 @@ def fit_confidence(
 ) -> ConfidenceModel:
     """A model of P(J >= 0.5). Raises UserError for fewer than two videos with or without failures."""
     present = [sample for sample in samples if sample.signals.cells != 0]
-    good_N = _good(present)
-    for wanted, word in ((True, "right"), (False, "wrong")):
-        videos = {s.video_id for s, good in zip(present, good_N, strict=True) if good == wanted}
-        if len(videos) < 2:
-            raise UserError(
-                f"labels are {word} (J {'>=' if wanted else '<'} {FAILED_BELOW_J}) in "
-                f"{len(videos)} of the videos; a confidence needs at least two"
-            )
+    check_enough(present, 2)
+    good_N = good_samples(present)
     model = _regression(present, good_N, features)
     z_N, fold_good_N = _held_out_z(present, good_N, features)
     platt = LogisticRegression(C=np.inf).fit(z_N[:, None], fold_good_N)
-    absent_N = _good([sample for sample in samples if sample.signals.cells == 0])
+    absent_N = good_samples([sample for sample in samples if sample.signals.cells == 0])
     return ConfidenceModel(
         features=model.features,
         intercept=model.intercept,
@@ -140,5 +135,6 @@ def held_out_probabilities(
     return p_N
 
 
-def _good(samples: Sequence[Sample]) -> NDArray[np.bool_]:
+def good_samples(samples: Sequence[Sample]) -> NDArray[np.bool_]:
+    """Whether J is 0.5 or more."""
     return np.array([sample.j >= FAILED_BELOW_J for sample in samples], dtype=bool)

@@ -65,9 +65,10 @@ def to_table(samples: Iterable[Sample]) -> pa.Table:
 
 def from_table(table: pa.Table) -> list[Sample]:
     """What `to_table` was given. Signals that the table does not know are NaN."""
-    return [Sample(**row | {"signals": _signals(row["signals"])}) for row in table.to_pylist()]
+    return [Sample(**row | {"signals": signals_of(row["signals"])}) for row in table.to_pylist()]
 
 
-def _signals(values: Mapping[str, float | None]) -> ObjectSignals:
+def signals_of(values: Mapping[str, float | None]) -> ObjectSignals:
+    """From a row of a table; what is missing or null is NaN."""
     known = {name: values.get(name) for name in SIGNAL_NAMES}
     return ObjectSignals(**{k: np.nan if v is None else float(v) for k, v in known.items()})

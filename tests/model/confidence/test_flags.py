@@ -59,10 +59,11 @@ class Luma:
 
 
 def judged(
-    frames: Sequence[Frame], mask: Frame, encoder: Encoder | None = None
+    frames: Sequence[Frame], mask: Frame, encoder: Encoder | None = None, radius_cells: float = 12
 ) -> list[dict[int, ObjectConfidence]]:
     """What is made of each object, by frame."""
-    propagator = Propagator(encoder or LabEncoder(), get_protocol("crw"), diagnose=True)
+    protocol = get_protocol("crw", [f"radius_cells={radius_cells}"])
+    propagator = Propagator(encoder or LabEncoder(), protocol, diagnose=True)
     confidence = VideoConfidence(None)
     rows = [confidence.start(frames[0], propagator.start(frames[0], mask))]
     rows += [confidence.step(frame, propagator.step(frame)) for frame in frames[1:]]
@@ -107,44 +108,43 @@ def test_a_quiet_video_raises_nothing() -> None:
     for row in rows[1:]:
         signals = row[1].signals
         assert signals.colour_residual < 5
-        assert signals.likeness > 0.9
+        assert signals.likeness > 0.8
         assert 0.8 < signals.anchor_area_ratio < 1.25
 
 
 @pytest.mark.parametrize("flag", ["lost", "occluded", "lighting_change", "scale_change"])
 def test_what_happens_is_named_when_it_happens(flag: str) -> None:
     rows = judged(*scene(flag))
-    assert raised(rows[:6]) <= ({flag} if flag == "scale_change" else set())
+    assert raised(rows[:5]) == set()
     assert raised(rows[6:]) == {flag}
 
 
 def test_a_label_that_goes_over_to_another_thing_has_drifted() -> None:
-    """A green block as light as the red one passes in front of it and takes its label along."""
+    """A green block as light as the red one stands in its place and takes its label over."""
     frames = []
     for time in range(FRAMES):
         picture = ground()
-        paint(picture, 24, 24, 40, 40, RED) if time < 4 else None
-        paint(picture, 24, 24, 40, 40, GREEN) if time >= 4 else None
+        paint(picture, *START, RED if time < 4 else GREEN)
         frames.append(picture)
-    assert raised(judged(frames, mask_of(START))) != {"drift"}  # colours tell the two apart
-    rows = judged(frames, mask_of(START), Luma())
+    rows = judged(frames, mask_of(START), Luma(), radius_cells=3)
     assert raised(rows[:4]) == set()
-    assert all("drift" in row[1].flags for row in rows[4:])
-    assert rows[-1][1].signals.drift_residual > 20
+    assert raised(rows[4:]) == {"drift"}
+    assert all(row[1].signals.drift_residual > 20 for row in rows[4:])
+    told_apart = judged(frames, mask_of(START), radius_cells=3)
+    assert "drift" not in raised(told_apart)  # by their colours: that object is lost
 
 
 def test_objects_that_cannot_be_told_apart_merge() -> None:
+    """Two red blocks meet."""
     frames = []
     for time in range(FRAMES):
         picture = ground()
-        paint(picture, 24 + 4 * time, 24, 40, 40, RED)
-        paint(picture, 128 - 4 * time, 32, 40, 40, RED)
+        paint(picture, min(24 + 8 * time, 76), 24, 40, 40, RED)
+        paint(picture, max(128 - 8 * time, 76), 32, 40, 40, RED)
         frames.append(picture)
-    rows = judged(frames, mask_of((24, 24, 40, 40), (128, 32, 40, 40)))
+    rows = judged(frames, mask_of((24, 24, 40, 40), (128, 32, 40, 40)), radius_cells=3)
     assert raised(rows[:3]) == set()
     assert "merged" in rows[-1][1].flags and "merged" in rows[-1][2].flags
-    apart = judged(frames[:4], mask_of((24, 24, 40, 40), (128, 32, 40, 40)))
-    assert "merged" not in raised(apart)
 
 
 def test_a_mask_all_over_the_frame_is_lost() -> None:
