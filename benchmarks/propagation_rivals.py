@@ -31,8 +31,7 @@ def carry_in_blocks(
     query_QC = query_CHW.flatten(1).T.contiguous()
     key_NC = torch.cat([frame.key_CHW.flatten(1).T for frame in context])
     labels_NL = torch.cat([frame.labels_LHW.flatten(1).T for frame in context])
-    mask_PP = torch.zeros(height * width, height * width)
-    mask_PP.masked_fill_(~_neighbourhood(height, width, matching), -torch.inf)
+    mask_PP = _mask(height, width, matching, 0.0, -torch.inf)
     logits_QN = torch.empty(min(block_queries, height * width), len(key_NC))
     carried = []
     for first in range(0, height * width, block_queries):
@@ -61,7 +60,7 @@ def carry_as_dino(query_CHW: Tensor, context: Sequence[ContextFrame], matching: 
     query_FQC = query_CHW.flatten(1).T.repeat(len(context), 1, 1)
     key_FCN = torch.stack([frame.key_CHW.flatten(1) for frame in context])
     affinity_FQN = torch.exp(torch.bmm(query_FQC, key_FCN))
-    mask_PP = _neighbourhood(height, width, matching).float()
+    mask_PP = _mask(height, width, matching, 1.0, 0.0)
     affinity_FQN *= mask_PP.repeat(len(context), 1, 1)
     affinity_NQ = affinity_FQN.transpose(2, 1).reshape(-1, height * width)
     least_Q = affinity_NQ.topk(matching.top_k, dim=0).values.amin(0)
@@ -134,9 +133,15 @@ def _windows(plane_CHW: Tensor, shift_HW2: Tensor, reach: int, place_HW2: Tensor
     return sampled_WCHW.transpose(0, 1).reshape(channels, -1, height, width)
 
 
-def _neighbourhood(height: int, width: int, matching: Matching) -> Tensor:
-    """Whether a cell (column) is in the window of another (row): bool [P,P]."""
+def _mask(height: int, width: int, matching: Matching, inside: float, outside: float) -> Tensor:
+    """Float32 [P,P]: one value where a cell (column) is in the window of another (row), one elsewhere.
+
+    Made a row of cells at a time, so that nothing else of its size is.
+    """
+    mask_HWP = torch.full((height, width, height * width), outside)
     y_P = torch.arange(height).repeat_interleave(width)
     x_P = torch.arange(width).repeat(height)
-    dy2, dx2 = ((each_P[:, None] - each_P).int().square() for each_P in (y_P, x_P))
-    return matching.sees(dy2, dx2)
+    for y, mask_WP in enumerate(mask_HWP):
+        dx2_WP = (torch.arange(width)[:, None] - x_P).square()
+        mask_WP.masked_fill_(matching.sees((y - y_P).square(), dx2_WP), inside)
+    return mask_HWP.flatten(0, 1)
