@@ -97,12 +97,12 @@ class VideoConfidence:
         frame_HW3: np.ndarray,
         result: PropagationResult,
         annotations: Sequence[Annotation] = (),
-        agreement: Mapping[tuple[str, int], float] = MappingProxyType({}),
+        returned: Mapping[tuple[str, int], float] = MappingProxyType({}),
     ) -> tuple[ObjectConfidence, ...]:
         """The next frame: every object that is known so far, kind by kind.
 
-        `annotations` are those of the frame, as given to the propagator. `agreement` is J between this
-        prediction and a second one, by kind and object.
+        `annotations` are those of the frame, as given to the propagator. `returned` is what a
+        `ReturnCheck` found, if there is one.
         """
         self._frame += 1
         maps, grid = _maps(frame_HW3, result)
@@ -126,7 +126,7 @@ class VideoConfidence:
                     measured |= label_signals(region, others, background_hw)
                     measured |= cell_signals(region, maps)
                     _add_spread(measured, past)
-                measured["agreement"] = agreement.get((region.kind, region.object_id), NAN)
+                measured["return_overlap"] = returned.get((region.kind, region.object_id), NAN)
                 signals = ObjectSignals(**measured)
                 judged.append(self._judge(region, signals, annotated, result))
                 past.last = region
