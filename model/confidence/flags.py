@@ -23,7 +23,7 @@ class Thresholds:
     """... and is not leaving the image: no more than this of it lies at the border."""
     lighting_frame_change: float = 6.0
     """`lighting_change`: the frame's mean colour changed by more than this at once, Lab units ..."""
-    lighting_anchor_change: float = 12.0
+    lighting_anchor_change: float = 20.0
     """... or by more than this since the annotation."""
     scale_ratio: float = 1.4
     """`scale_change`: width and height both grew or shrank by more than this since the annotation, and
