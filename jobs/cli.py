@@ -63,6 +63,11 @@ def build_app(called: str | None = None, kind_called: str | None = None) -> App:
         target = f"jobs.evaluate:evaluate_{kind}_command"
         evaluate.command(target, name=kind, help=None if kind == kind_called else summary)
     app.command(evaluate)
+    confidence = App(name="confidence", help="Make a confidence model from annotated videos.")
+    summary = "Fit it on propagations whose truth is known."
+    target = "jobs.confidence:confidence_fit_command"
+    confidence.command(target, name="fit", help=None if kind_called == "fit" else summary)
+    app.command(confidence)
     return app
 
 
@@ -104,7 +109,7 @@ def main() -> None:
 
 
 def _refuse_unknown_command(arguments: Sequence[str]) -> None:
-    names = [name for name, _, _ in COMMANDS] + ["evaluate"]
+    names = [*(name for name, _, _ in COMMANDS), "evaluate", "confidence"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
         raise UserError(f"{arguments[0]}: no such command (there are {', '.join(sorted(names))})")
 

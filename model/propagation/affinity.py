@@ -20,7 +20,7 @@ window of Jabri et al. 2020 (arXiv 2006.14613), and how other systems do it.
 products and is what `carry` runs. `find_affinity` keeps the weights, for labels that come later.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,22 @@ class Affinity:
         return _apply(self.tiles, labels)
 
 
+@dataclass(frozen=True)
+class WeightStatistics:
+    """How every cell of a query frame spreads its weights over the context: float32 maps [H,W]."""
+
+    entropy_HW: Tensor
+    """Of the kept weights of a softmax, scaled to add up to 1, in nats: 0 where one cell has them all,
+    log k where k cells have the same. With a softmax a frame, the mean over the frames."""
+    top1_HW: Tensor
+    """The largest weight of a softmax (with a top-k after it, among all cells that are seen); with a
+    softmax a frame, the mean over the frames."""
+    spread_HW: Tensor
+    """Standard deviation of the place of the matched cells, in cells, over all context frames."""
+    mass_HW: Tensor
+    """Sum of all weights: 1, or less with a top-k after the softmax."""
+
+
 @torch.no_grad()
 def find_affinity(
     query_CHW: Tensor, keys: Sequence[Tensor], windowed: Sequence[bool], matching: Matching
@@ -104,6 +120,42 @@ def carry_tiled(
     _check_labels(labels, query_CHW.shape[1:])
     windowed = [frame.windowed for frame in context]
     return _apply(tile_weights(query_CHW, keys, windowed, matching, tile_cells), labels)
+
+
+@torch.no_grad()
+def carry_observed(
+    query_CHW: Tensor,
+    context: Sequence[ContextFrame],
+    matching: Matching,
+    observed: Sequence[Tensor],
+) -> tuple[Tensor, Tensor, WeightStatistics]:
+    """What `carry` returns, bit for bit; the columns `observed` [O,H,W] of each context frame, carried by
+    the same weights; and how the weights were spread. Raises as `carry` does.
+    """
+    keys = [frame.key_CHW for frame in context]
+    labels = [frame.labels_LHW for frame in context]
+    size_cells = (query_CHW.shape[1], query_CHW.shape[2])
+    _check_keys(query_CHW, keys)
+    _check_labels(labels, size_cells)
+    _check_labels(observed, size_cells)
+    windowed = [frame.windowed for frame in context]
+    observed_NO = torch.cat([columns.float().flatten(1).T for columns in observed])
+    carried_OHW = observed_NO.new_empty(observed_NO.shape[1], *size_cells)
+    statistics_4HW = observed_NO.new_empty(4, *size_cells)
+
+    def watched() -> Iterator[TileWeights]:
+        for weights in tile_weights(query_CHW, keys, windowed, matching):
+            tile = weights.tile
+            place = (..., slice(tile.top, tile.bottom), slice(tile.left, tile.right))
+            for maps, part in (
+                (carried_OHW[place], weights.apply(observed_NO).T),
+                (statistics_4HW[place], weights.statistics(size_cells)),
+            ):
+                maps.copy_(part.reshape(maps.shape))
+            yield weights
+
+    labels_LHW = _apply(watched(), labels)
+    return labels_LHW, carried_OHW, WeightStatistics(*statistics_4HW)
 
 
 def carry_dense(query_CHW: Tensor, context: Sequence[ContextFrame], matching: Matching) -> Tensor:

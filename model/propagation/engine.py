@@ -7,12 +7,13 @@ H W rows and columns of pixels, h w of cells.
 import copy
 import typing
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.propagation.affinity import ContextFrame, carry
+from model.propagation.affinity import ContextFrame, carry, carry_observed
 from model.propagation.annotations import Annotation
 from model.propagation.checks import (
     Labels,
@@ -23,6 +24,13 @@ from model.propagation.checks import (
 )
 from model.propagation.columns.kind import Drawing
 from model.propagation.columns.layout import LabelLayout
+from model.propagation.diagnostics import (
+    CellDiagnostics,
+    at_anchor,
+    cell_lab,
+    diagnose,
+    unmatched,
+)
 from model.propagation.grid import CellGrid
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.memory import Memory
@@ -68,7 +76,8 @@ class Propagator:
     the context. With `half_memory` the features stay in half precision: half the memory, and logits
     that are off by some thousandths. All arithmetic is in float32 as before: on an AMD EPYC core a
     product in float16 takes 16 times as long (6000x256 by 256x144: 103 ms, not 6),
-    and turning 21 frames of 480x854 px at stride 8 back into float32 takes 83 ms a step.
+    and turning 21 frames of 480x854 px at stride 8 back into float32 takes 83 ms a step. With `diagnose`
+    results have their `diagnostics`; the labels stay what they are, bit for bit.
     """
 
     def __init__(
@@ -78,11 +87,13 @@ class Propagator:
         device: torch.device | str = "cpu",
         *,
         half_memory: bool = False,
+        diagnose: bool = False,
     ) -> None:
         self._encoder = encoder
         self._protocol = protocol
         self._device = torch.device(device)
         self._half_memory = half_memory
+        self._diagnose = diagnose
         self._memory = Memory(protocol)
         self._layout: LabelLayout | None = None
         self._frame_index = 0
@@ -107,8 +118,14 @@ class Propagator:
         labels_Lhw = layout.corrected(None, annotations)
         self._memory = Memory(self._protocol)
         self._layout, self._frame_index = layout, 0
-        self._remember(features, labels_Lhw, anchor=True)
-        return layout.result(labels_Lhw, annotations)
+        result = layout.result(labels_Lhw, annotations)
+        colours_4hw = None
+        if self._diagnose:
+            lab_3hw = cell_lab(frame_HW3, drawing.grid, self._device)
+            colours_4hw = at_anchor(lab_3hw)
+            result = replace(result, diagnostics=unmatched(drawing.grid, lab_3hw))
+        self._remember(features, labels_Lhw, colours_4hw, anchor=True)
+        return result
 
     @torch.inference_mode()
     def step(
@@ -132,19 +149,26 @@ class Propagator:
         annotations = as_annotations(annotations)
         layout = self._layout.extended(annotations)
         features = self._encode(grid, frame_HW3)
-        labels_Lhw = self._carry(features)
+        lab_3hw = cell_lab(frame_HW3, grid, self._device) if self._diagnose else None
+        labels_Lhw, colours_4hw, diagnostics = self._carry(features, lab_3hw)
         annotations = layout.completed(annotations, labels_Lhw)
         labels_Lhw = layout.corrected(labels_Lhw, annotations)
-        result = layout.result(labels_Lhw, annotations)
+        result = replace(layout.result(labels_Lhw, annotations), diagnostics=diagnostics)
         self._layout = layout
         self._frame_index += 1
         if self._protocol.carried_state == "hard":
             labels_Lhw = layout.decided(labels_Lhw, result)
-        self._remember(features, labels_Lhw, anchor=bool(annotations))
+        if annotations and lab_3hw is not None:
+            colours_4hw = at_anchor(lab_3hw)
+        self._remember(features, labels_Lhw, colours_4hw, anchor=bool(annotations))
         return result
 
-    def _carry(self, features: Tensor) -> Tensor:
-        """The columns known so far, carried to a frame with those features."""
+    def _carry(
+        self, features: Tensor, lab_3hw: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, CellDiagnostics | None]:
+        """The columns known so far, carried to a frame with those features; with its colours also the
+        colour columns that it hands on, and what they tell.
+        """
         assert self._layout is not None
         frames = self._memory.context()
         keys, query = self._encoder.match(
@@ -154,14 +178,25 @@ class Propagator:
             ContextFrame(key, self._layout.padded(frame.labels_LHW), frame.windowed)
             for key, frame in zip(keys, frames, strict=True)
         ]
-        labels_Lhw = carry(query, context, self._protocol.matching)
+        matching, colours_4hw, diagnostics = self._protocol.matching, None, None
+        if lab_3hw is None:
+            labels_Lhw = carry(query, context, matching)
+        else:
+            handed_on = [f.colours_CHW for f in frames if f.colours_CHW is not None]
+            labels_Lhw, carried_4hw, weights = carry_observed(query, context, matching, handed_on)
+            grid = self._layout.drawing.grid
+            diagnostics, colours_4hw = diagnose(grid, lab_3hw, carried_4hw, weights)
         if self._protocol.rescale == "carried":
-            return self._layout.rescaled(labels_Lhw)
-        return labels_Lhw
+            labels_Lhw = self._layout.rescaled(labels_Lhw)
+        return labels_Lhw, colours_4hw, diagnostics
 
-    def _remember(self, features: Tensor, labels_Lhw: Tensor, *, anchor: bool) -> None:
+    def _remember(
+        self, features: Tensor, labels_Lhw: Tensor, colours_4hw: Tensor | None, *, anchor: bool
+    ) -> None:
         kept = features.half() if self._half_memory else features
-        self._memory.add(self._frame_index, kept, labels_Lhw, anchor=anchor)
+        self._memory.add(
+            self._frame_index, kept, labels_Lhw, anchor=anchor, colours_CHW=colours_4hw
+        )
 
     def _encode(self, grid: CellGrid, frame_HW3: np.ndarray) -> Tensor:
         features = self._encoder.encode(grid.encoder_input(frame_HW3, self._device))

@@ -26,6 +26,8 @@ class MemoryFrame:
     """Whether it stays however many frames follow."""
     annotated: bool
     """Whether it is an anchor, and no prediction."""
+    colours_CHW: Tensor | None = None
+    """Its colours on the cell grid, where the propagation is diagnosed."""
 
 
 class Memory:
@@ -48,7 +50,13 @@ class Memory:
         return len(self._frames)
 
     def add(
-        self, frame_index: int, features_CHW: Tensor, labels_LHW: Tensor, *, anchor: bool
+        self,
+        frame_index: int,
+        features_CHW: Tensor,
+        labels_LHW: Tensor,
+        *,
+        anchor: bool,
+        colours_CHW: Tensor | None = None,
     ) -> None:
         """Take in the newest frame and drop those that no longer have a place.
 
@@ -61,7 +69,7 @@ class Memory:
         if anchor:
             self._frames = [f for f in self._frames if f.annotated]
         self._frames.append(
-            MemoryFrame(frame_index, features_CHW, labels_LHW, windowed, kept, anchor)
+            MemoryFrame(frame_index, features_CHW, labels_LHW, windowed, kept, anchor, colours_CHW)
         )
         oldest = min(self._recent_indices(), default=frame_index + 1)
         self._frames = [f for f in self._frames if f.kept or f.frame_index >= oldest]

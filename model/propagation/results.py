@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.propagation.annotations import MaskAnnotation
 from model.propagation.columns.kind import A, ColumnName
+from model.propagation.diagnostics import CellDiagnostics
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class PropagationResult:
     """The labels of one frame: at most one entry of a kind, in the order in which they became known."""
 
     carried: tuple[Carried[Any], ...]
+    diagnostics: CellDiagnostics | None = None
+    """How the labels came about, where the propagation is diagnosed."""
 
     def of(self, kind: type[A]) -> Carried[A] | None:
         """The labels of that kind, as `of(KeypointAnnotation)`; None where the video has none."""

@@ -40,12 +40,33 @@ class TileWeights:
     """Numbers of context cells: [K,Q] with a top-k, else [N], the same for all cells of the tile."""
     weights: Tensor
     """Their weights, float32, [K,Q] or [N,Q]; 0 for a cell that is not seen."""
+    softmax_rows: tuple[int, ...]
+    """How many of these rows belong to each softmax, in order."""
 
     def apply(self, labels_NL: Tensor) -> Tensor:
         """Labels of all context cells, float32 -> those carried to the tile, [Q,L]."""
         if self.index.ndim == 1:
             return self.weights.T @ labels_NL[self.index]
         return (self.weights[..., None] * labels_NL[self.index]).sum(0)
+
+    def statistics(self, size_cells: tuple[int, int]) -> Tensor:
+        """How each query cell of the tile spreads its weights: float32 [4,Q], see `WeightStatistics`."""
+        height, width = size_cells
+        mass_Q = self.weights.sum(0)
+        entropy_Q, top1_Q = torch.zeros_like(mass_Q), torch.zeros_like(mass_Q)
+        for weights_KQ in self.weights.split(self.softmax_rows):
+            share_KQ = weights_KQ / weights_KQ.sum(0).clamp_min(torch.finfo(torch.float32).tiny)
+            entropy_Q += torch.special.entr(share_KQ).sum(0)
+            top1_Q += weights_KQ.amax(0)
+        share = self.weights / mass_Q.clamp_min(torch.finfo(torch.float32).tiny)
+        variance_Q = torch.zeros_like(mass_Q)
+        for place in ((self.index // width) % height, self.index % width):
+            place = place.float().view(len(place), -1)  # [K,Q], or [N,1] the same for all cells
+            mean_Q = (share * place).sum(0)
+            variance_Q += (share * (place - mean_Q).square()).sum(0)
+        # The weights of a softmax add up to 1 / softmaxes, so its largest ones add up to their mean.
+        entropy_Q /= len(self.softmax_rows)
+        return torch.stack((entropy_Q, top1_Q, variance_Q.sqrt(), mass_Q))
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,7 @@ def tile_weights(
             if len(parts) > 1:
                 index = torch.cat([index for index, _ in parts])
                 weights = torch.cat([weights for _, weights in parts]) / len(parts)
-            yield TileWeights(tile, index, weights)
+            yield TileWeights(tile, index, weights, tuple(len(weights) for _, weights in parts))
 
 
 def _weigh(logits_NQ: Tensor, index_N: Tensor, matching: Matching) -> tuple[Tensor, Tensor]:

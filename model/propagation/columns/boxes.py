@@ -61,8 +61,8 @@ class BoxColumns(LabelColumns[BoxAnnotation]):
             below = np.inf if y + h >= height else y + h
             if min(w, h) <= 0 or x >= width or y >= height:
                 continue
-            share_y = _covered(y / cell_y, below / cell_y, rows)
-            share_x = _covered(x / cell_x, right / cell_x, columns)
+            share_y = covered(y / cell_y, below / cell_y, rows)
+            share_x = covered(x / cell_x, right / cell_x, columns)
             maps[self.ids.index(label)] = share_y[:, None] * share_x
         return torch.from_numpy(maps).to(self.drawing.device)
 
@@ -94,7 +94,7 @@ class BoxColumns(LabelColumns[BoxAnnotation]):
         return left, top, right - left, bottom - top
 
 
-def _covered(start: float, stop: float, cells: int) -> NDArray[np.float64]:
+def covered(start: float, stop: float, cells: int) -> NDArray[np.float64]:
     """Share of each cell [i, i+1] that lies inside [start, stop]."""
     edges = np.arange(cells + 1.0)
     return np.clip(np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start), 0.0, 1.0)
