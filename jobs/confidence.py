@@ -33,7 +33,7 @@ class ConfidenceFitOptions:
     truth_format: str = "auto"
     """Format of the true masks, where `auto` does not tell it."""
     to: LocationOption
-    """File to write: JSON for `huetrack propagate --confidence-model`."""
+    """File to write (JSON)."""
 
 
 def confidence_fit_command(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from model.confidence.return_check import ReturnCheck
 from model.confidence.signals import SIGNAL_NAMES, ObjectSignals
 from model.confidence.tracker import VideoConfidence
 from model.metrics.davis import region_similarity
@@ -44,15 +45,20 @@ def samples_of_video(
     frames: Sequence[NDArray[np.uint8]],
     truth: Sequence[NDArray[Any]],
     propagator: LabelPropagator,
+    check: ReturnCheck | None = None,
 ) -> Iterator[Sample]:
     """The mask of the first frame carried through a video whose every frame has a true one."""
     confidence = VideoConfidence(None)
     for index, (frame_HW3, truth_HW) in enumerate(zip(frames, truth, strict=True)):
         if index == 0:
-            confidence.start(frame_HW3, propagator.start(frame_HW3, truth_HW))
+            result = propagator.start(frame_HW3, truth_HW)
+            confidence.start(frame_HW3, result)
+            if check is not None:
+                check.start(frame_HW3, result)
             continue
         result = propagator.step(frame_HW3)
-        for each in confidence.step(frame_HW3, result):
+        returned = {} if check is None else check.step(frame_HW3, result)
+        for each in confidence.step(frame_HW3, result, returned=returned):
             label = each.object_id
             j = region_similarity(truth_HW == label, result.mask_HW == label)
             yield Sample(video_id, index, label, j, each.signals)

@@ -14,7 +14,8 @@ class Thresholds:
     """A comparison with a signal that is not known (NaN) is never true."""
 
     lost_area_ratio: float = 0.05
-    """`lost`: the object covers less than this of what it did where it was annotated, or nothing ..."""
+    """`lost`: the object covers less than this of what it did where it was annotated (an object that was
+    nowhere yet is not lost) ..."""
     lost_image_share: float = 0.9
     """... or more than this of the image: a mask that ran all over the frame."""
     occluded_area_ratio: float = 0.6
@@ -23,7 +24,7 @@ class Thresholds:
     """... and is not leaving the image: no more than this of it lies at the border."""
     lighting_frame_change: float = 6.0
     """`lighting_change`: the frame's mean colour changed by more than this at once, Lab units ..."""
-    lighting_anchor_change: float = 12.0
+    lighting_anchor_change: float = 20.0
     """... or by more than this since the annotation."""
     scale_ratio: float = 1.4
     """`scale_change`: width and height both grew or shrank by more than this since the annotation, and
@@ -38,11 +39,7 @@ class Thresholds:
 def flags_of(signals: ObjectSignals, thresholds: Thresholds) -> tuple[Flag, ...]:
     """The flags of one object in one frame, in the order of `FLAGS`."""
     s, t = signals, thresholds
-    lost = (
-        s.cells == 0
-        or s.anchor_area_ratio < t.lost_area_ratio
-        or s.image_share > t.lost_image_share
-    )
+    lost = s.anchor_area_ratio < t.lost_area_ratio or s.image_share > t.lost_image_share
     occluded = (
         s.recent_area_ratio < t.occluded_area_ratio and not s.border_share > t.occluded_border_share
     )

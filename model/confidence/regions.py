@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.propagation.annotations import (
+    Annotation,
     BoxAnnotation,
     ColourAnnotation,
     KeypointAnnotation,
@@ -57,12 +58,17 @@ class Region:
         return float(np.sqrt(self.area_px))
 
 
+def object_kind(kind: type[Annotation]) -> str:
+    """mask, keypoints, box or point, as tables name them."""
+    return "keypoints" if kind is KeypointAnnotation else kind_word(kind)
+
+
 def regions_of(carried: Carried[Any], grid: CellGrid) -> list[Region]:
     """Every object that is known in the video, in the order of its columns; none for colours."""
     record = carried.record
     if isinstance(record, ColourAnnotation):
         return []
-    kind = kind_word(type(record)) + ("s" if isinstance(record, KeypointAnnotation) else "")
+    kind = object_kind(type(record))
     softs = _softs(carried, grid)
     if isinstance(record, MaskAnnotation):
         return [_mask_region(record.ids_HW, label, soft, grid) for label, soft in softs.items()]

@@ -76,8 +76,9 @@ class ObjectSignals:
     """The same since the latest annotation."""
     frames_since_anchor: float = NAN
     """Frames since its latest annotation."""
-    agreement: float = NAN
-    """Overlap (J) of this prediction with a second one, made the other way through the video."""
+    return_overlap: float = NAN
+    """Overlap of its annotation with this prediction carried straight back there: see `ReturnCheck`; only
+    where somebody asked for it."""
 
 
 SIGNAL_NAMES = tuple(field.name for field in fields(ObjectSignals))

@@ -43,7 +43,8 @@ class ObjectConfidence:
     object_id: int
     confidence: float | None
     """Probability that J (of masks and boxes the overlap with the truth) is 0.5 or more; 1 where a person
-    annotated the object. None without a confidence model, or where the model compares no features."""
+    annotated the object. None without a confidence model, where the model compares no features, and where
+    the object was nowhere yet."""
     colour_residual: float | None
     """Lab units; None where it is not known."""
     flags: tuple[Flag, ...]
@@ -97,12 +98,12 @@ class VideoConfidence:
         frame_HW3: np.ndarray,
         result: PropagationResult,
         annotations: Sequence[Annotation] = (),
-        agreement: Mapping[tuple[str, int], float] = MappingProxyType({}),
+        returned: Mapping[tuple[str, int], float] = MappingProxyType({}),
     ) -> tuple[ObjectConfidence, ...]:
         """The next frame: every object that is known so far, kind by kind.
 
-        `annotations` are those of the frame, as given to the propagator. `agreement` is J between this
-        prediction and a second one, by kind and object.
+        `annotations` are those of the frame, as given to the propagator. `returned` is what a
+        `ReturnCheck` found, if there is one.
         """
         self._frame += 1
         maps, grid = _maps(frame_HW3, result)
@@ -126,9 +127,11 @@ class VideoConfidence:
                     measured |= label_signals(region, others, background_hw)
                     measured |= cell_signals(region, maps)
                     _add_spread(measured, past)
-                measured["agreement"] = agreement.get((region.kind, region.object_id), NAN)
+                measured["return_overlap"] = returned.get((region.kind, region.object_id), NAN)
                 signals = ObjectSignals(**measured)
-                judged.append(self._judge(region, signals, annotated, result))
+                known = annotated or region.there or past.anchor is not None
+                diagnosed = known and result.diagnostics is not None
+                judged.append(self._judge(region, signals, annotated, diagnosed))
                 past.last = region
                 past.sizes.append(_size(region))
         self._last_lab_3hw = maps.lab_3hw
@@ -167,12 +170,12 @@ class VideoConfidence:
         return measured
 
     def _judge(
-        self, region: Region, signals: ObjectSignals, annotated: bool, result: PropagationResult
+        self, region: Region, signals: ObjectSignals, annotated: bool, diagnosed: bool
     ) -> ObjectConfidence:
         confidence: float | None = None
         if annotated:
             confidence = 1.0
-        elif self._scorer is not None and result.diagnostics is not None:
+        elif self._scorer is not None and diagnosed:
             confidence = self._scorer.probability(signals)
         residual = signals.colour_residual
         return ObjectConfidence(
@@ -207,7 +210,9 @@ def _add_spread(measured: dict[str, float], past: _Past) -> None:
 
 
 def _size(region: Region) -> float:
-    """Pixels, or of joints and points how much they are spread."""
+    """Pixels, or of joints and points how much they are spread; 0 where it is not."""
+    if not region.there:
+        return 0.0
     return region.area_px if region.area_px == region.area_px else region.diameter_px**2
 
 

@@ -119,6 +119,13 @@ def test_what_happens_is_named_when_it_happens(flag: str) -> None:
     assert raised(rows[6:]) == {flag}
 
 
+def test_light_that_fades_slowly_is_named_once_it_is_far_from_the_annotated_one() -> None:
+    bright, mask = scene("nothing")
+    frames = [(picture * (1 - 0.06 * time)).astype(np.uint8) for time, picture in enumerate(bright)]
+    flagged = ["lighting_change" in row[1].flags for row in judged(frames, mask)]
+    assert flagged == sorted(flagged) and not flagged[4] and flagged[-1]
+
+
 def test_a_label_that_goes_over_to_another_thing_has_drifted() -> None:
     """A green block as light as the red one stands in its place and takes its label over."""
     frames = []

@@ -90,12 +90,19 @@ def test_boxes_keypoints_and_points_have_the_signals_that_make_sense_for_them() 
     assert kinds["point"].signals.cells == 9
 
 
-def test_places_that_are_not_seen_are_lost() -> None:
+def test_a_place_that_was_seen_is_lost_and_one_that_never_was_is_not() -> None:
     points = PointAnnotation((1, 2), np.array([[44.0, 44.0], [np.nan, np.nan]]))
-    rows = watched((points,))
-    seen, unseen = rows[-1]
-    assert "lost" not in seen.flags
-    assert unseen.flags == ("lost",) and unseen.signals.cells == 0
+    propagator = Propagator(LabEncoder(), PROTOCOL, diagnose=True)
+    confidence = VideoConfidence(load_confidence_model())
+    confidence.start(frame_at(0), propagator.start(frame_at(0), (points,)))
+    result = propagator.step(frame_at(1))
+    seen, never = confidence.step(frame_at(1), result)
+    assert seen.flags == () and seen.confidence is not None
+    assert never.flags == () and never.confidence is None
+    carried = replace(result.carried[0], record=PointAnnotation((1, 2), np.full((2, 2), np.nan)))
+    gone, never = confidence.step(frame_at(2), replace(result, carried=(carried,)))
+    assert gone.flags == ("lost",) and gone.confidence == load_confidence_model().absent
+    assert never.flags == () and never.confidence is None
 
 
 def test_what_a_person_annotated_is_certain() -> None:
