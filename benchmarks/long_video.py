@@ -1,7 +1,7 @@
 """The memory of propagation does not grow with the video.
 
 `python -m benchmarks.long_video [--frames 100 10000] [--json FILE]`: a random network (width 16) carries
-four objects through made-up frames of 128x224 px under the protocol `crw`, each length in a process of its
+four objects through made-up frames of 96x128 px under the protocol `crw`, each length in a process of its
 own. Reported: the peak memory of each process, how much the longest takes against the shortest, and
 frames/s.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.figures import show
 
-HEIGHT_PX, WIDTH_PX = 128, 224
+HEIGHT_PX, WIDTH_PX = 96, 128
 
 
 def label_frames(count: int) -> float:
@@ -34,7 +34,7 @@ def label_frames(count: int) -> float:
     background_HW3 = random.integers(0, 256, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
     mask_HW = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
     for label in range(1, 5):
-        mask_HW[8 * label : 8 * label + 40, 40 * label : 40 * label + 40] = label
+        mask_HW[8 * label : 8 * label + 32, 20 * label : 20 * label + 24] = label
     protocol = get_protocol("crw")
     tracker = Propagator(
         ColorizerEncoder(Colorizer(ColorizerConfig(width=16)).eval(), protocol), protocol

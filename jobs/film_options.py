@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from jobs.options import LocationOption
 from model.errors import UserError
-from model.propagation.engine import Encoder
+from model.propagation.frame_encoder import Encoder
 from model.propagation.protocols import MatchingProtocol, ProtocolName, get_protocol
 from pipelines.footage import footage_at
 from pipelines.models import WITHOUT_MATCHING, build_encoder, parse_model

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder
-from model.propagation.engine import Encoder
+from model.propagation.frame_encoder import Encoder
 from model.propagation.grid import CellGrid
 from model.propagation.protocols import MatchingProtocol
 from pipelines.progress import Progress

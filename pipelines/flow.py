@@ -36,6 +36,7 @@ from model.propagation.checks import (
 )
 from model.propagation.columns.kind import Drawing
 from model.propagation.columns.layout import LabelLayout
+from model.propagation.engine import LabelPropagator
 from model.propagation.grid import LARGEST_BYTE, CellGrid
 from model.propagation.results import Carried, PropagationResult
 
@@ -62,7 +63,7 @@ class DenseFlow:
         return np.asarray(flow)
 
 
-class FlowPropagator:
+class FlowPropagator(LabelPropagator):
     """Carries the annotations of a video by flow; the same calls as `Propagator`.
 
     Masks: every pixel looks up the flow back to the frame before and takes the labels from there, which

@@ -10,7 +10,8 @@ from model.colorizer import Colorizer, ColorizerConfig, load_colorizer
 from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder, LabEncoder, Mix, join_lab
 from model.propagation.encoders.backbone import Backbone, BackboneEncoder
-from model.propagation.engine import Encoder, IdentityPropagator, LabelPropagator, Propagator
+from model.propagation.engine import Encoder, LabelPropagator, Propagator
+from model.propagation.identity import IdentityPropagator
 from model.propagation.protocols import MatchingProtocol
 from pipelines.flow import METHOD, FlowPropagator
 from pipelines.mix import load_mix

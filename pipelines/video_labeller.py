@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import tee
 from typing import Any
 
 import cv2
@@ -126,14 +127,13 @@ class VideoLabeller:
             for index, result in enumerate(results):
                 yield names[index], pictures[index], result
             return
-        index = -1
-        for index, (name, picture) in enumerate(task.footage.frames()):
-            annotations = anchors.get(index, ())
-            if index == 0:
-                yield name, picture, self._propagator.start(picture, annotations)
-            else:
-                yield name, picture, self._propagator.step(picture, annotations)
-        if max(anchors) > index:
+        shown, carried = tee(task.footage.frames())  # a batch is encoded ahead of what is shown
+        results = self._propagator.run((picture for _, picture in carried), anchors)
+        frames = 0
+        for result, (name, picture) in zip(results, shown, strict=True):
+            yield name, picture, result
+            frames += 1
+        if max(anchors) >= frames:
             raise UserError(
-                f"{task.footage.path}: frame {max(anchors)} is annotated, it has {index + 1} frames"
+                f"{task.footage.path}: frame {max(anchors)} is annotated, it has {frames} frames"
             )

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.propagation.annotations import Annotation
-from model.propagation.checks import check_frame
-from model.propagation.columns.kind import ColumnName, LabelColumns
+from model.propagation.checks import check_frame, check_next
+from model.propagation.columns.kind import ColumnName, Drawing, LabelColumns
 from model.propagation.columns.layout import LabelLayout
-from model.propagation.engine import Encoder, Propagator, drawing_of
+from model.propagation.engine import Propagator
+from model.propagation.frame_encoder import Encoder
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.results import Carried, PropagationResult
 
@@ -31,12 +32,15 @@ def propagate_both_ways(
     encoder: Encoder,
     protocol: MatchingProtocol,
     device: torch.device | str = "cpu",
+    *,
+    batch_frames: int | None = None,
 ) -> Iterator[PropagationResult]:
     """Labels of every frame of a video, in order.
 
     `frames` are uint8 RGB [H,W,3] and may be read as they are asked for (each is, up to twice);
-    `anchors` are annotations by frame number. One pass goes forwards from the first anchor, one
-    backwards from the last, and in both of them every anchor replaces what was predicted. Each kind of
+    `anchors` are annotations by frame number; `batch_frames` is that of `Propagator`. One pass goes
+    forwards from the first anchor, one backwards from the last, and in both of them every anchor
+    replaces what was predicted. Each kind of
     label is merged on its own. In a frame that has an annotation of the kind it is that annotation.
     Before its first or after its last annotation it is the one prediction there is. At time t between
     annotations at a and b the columns are
@@ -59,33 +63,38 @@ def propagate_both_ways(
     first_HW3 = frames[times[0]]
     check_frame(first_HW3, times[0])
     size_px = (first_HW3.shape[0], first_HW3.shape[1])
-    layout = LabelLayout.empty(drawing_of(encoder, protocol, size_px, device))
+    layout = LabelLayout.empty(Drawing.of(protocol, encoder.stride_px, size_px, device))
     for time in times:
         layout = layout.extended(anchors[time])
     backwards: dict[int, SoftLabels] = {}
-    for time, result in _pass(frames, range(times[-1], -1, -1), anchors, encoder, protocol, device):
+    propagator = Propagator(encoder, protocol, device, batch_frames=batch_frames)
+    for time, result in _pass(propagator, frames, anchors, range(times[-1], -1, -1)):
         backwards[time] = _soft(result, torch.float16)
-    forwards = _pass(frames, range(times[0], len(frames)), anchors, encoder, protocol, device)
+    forwards = _pass(propagator, frames, anchors, range(times[0], len(frames)))
     for time in range(len(frames)):
         ahead = next(forwards)[1] if time >= times[0] else PropagationResult(())
         yield _merged(time, ahead, backwards.pop(time, {}), anchors, layout)
 
 
 def _pass(
+    propagator: Propagator,
     frames: Sequence[np.ndarray],
-    order: Sequence[int],
     anchors: Mapping[int, Sequence[Annotation]],
-    encoder: Encoder,
-    protocol: MatchingProtocol,
-    device: torch.device,
+    order: Sequence[int],
 ) -> Iterator[tuple[int, PropagationResult]]:
     """One way through the video; the first frame of `order` is an anchor."""
-    propagator = Propagator(encoder, protocol, device)
+    labels = {place: anchors[time] for place, time in enumerate(order) if time in anchors}
+    yield from zip(order, propagator.run(_of_one_size(frames, order), labels), strict=True)
+
+
+def _of_one_size(frames: Sequence[np.ndarray], order: Sequence[int]) -> Iterator[np.ndarray]:
+    """Frames as they are asked for. UserError for one of another size than the first of `order`, by its
+    number in the video, which `Propagator` does not know."""
+    size_px = frames[order[0]].shape[:2]
     for time in order:
-        if time == order[0]:
-            yield time, propagator.start(frames[time], anchors[time])
-        else:
-            yield time, propagator.step(frames[time], anchors.get(time, ()))
+        frame_HW3 = frames[time]
+        check_next(frame_HW3, size_px, time)
+        yield frame_HW3
 
 
 def _soft(result: PropagationResult, dtype: torch.dtype) -> SoftLabels:

@@ -49,6 +49,11 @@ def check_next(frame_HW3: np.ndarray, size_px: tuple[int, ...], frame_index: int
         )
 
 
+def is_frame_of(frame_HW3: np.ndarray, size_px: tuple[int, ...]) -> bool:
+    """Whether `check_next` lets the frame pass."""
+    return frame_HW3.shape == (*size_px, 3) and frame_HW3.dtype == np.uint8
+
+
 def check_frame(frame_HW3: np.ndarray, frame_index: int) -> None:
     """UserError for an array that is no picture."""
     if frame_HW3.ndim != 3 or frame_HW3.shape[2] != 3 or frame_HW3.dtype != np.uint8:

@@ -14,7 +14,8 @@ from torch import Tensor
 from model.color import rgb_to_lab
 from model.errors import UserError
 from model.propagation.annotations import ColourAnnotation
-from model.propagation.engine import Encoder, Propagator
+from model.propagation.engine import Propagator
+from model.propagation.frame_encoder import Encoder
 from model.propagation.grid import CellGrid
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.results import PropagationResult

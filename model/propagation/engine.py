@@ -4,16 +4,23 @@ Shape suffixes: C channels of base features, D channels of matching vectors, L l
 H W rows and columns of pixels, h w of cells.
 """
 
-import copy
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile, zip_longest
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.propagation.affinity import ContextFrame, carry, carry_observed
+from model.errors import UserError
+from model.propagation.affinity import (
+    Affinity,
+    ContextFrame,
+    carry,
+    carry_observed,
+    find_affinity,
+)
 from model.propagation.annotations import Annotation
 from model.propagation.checks import (
     Labels,
@@ -21,6 +28,7 @@ from model.propagation.checks import (
     check_frame,
     check_next,
     check_something,
+    is_frame_of,
 )
 from model.propagation.columns.kind import Drawing
 from model.propagation.columns.layout import LabelLayout
@@ -31,33 +39,11 @@ from model.propagation.diagnostics import (
     diagnose,
     unmatched,
 )
-from model.propagation.grid import CellGrid
+from model.propagation.frame_encoder import Encoder, FrameEncoder
 from model.propagation.matching_protocol import MatchingProtocol
-from model.propagation.memory import Memory
+from model.propagation.memory import Memory, MemoryFrame
+from model.propagation.recorded import AffinityFolder, RecordedVideo
 from model.propagation.results import PropagationResult
-
-IDENTITY_CELL_PX = 8  # grid of the identity baseline's soft labels
-
-
-class Encoder(typing.Protocol):
-    """What turns frames into vectors whose dot product is the logit of the affinity."""
-
-    stride_px: int
-    """Pixels per cell, both ways."""
-
-    def encode(self, frame_3HW: Tensor) -> Tensor:
-        """uint8 RGB frame, sides a multiple of the stride -> base features [C,h,w].
-
-        Called once for every frame; the result stays in the memory.
-        """
-        ...
-
-    def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Base features of the context frames, oldest first, and of the target -> keys and query.
-
-        Each is [D,h,w]. Normalisation, temperature and heads that see several frames belong here.
-        """
-        ...
 
 
 class LabelPropagator(typing.Protocol):
@@ -68,8 +54,16 @@ class LabelPropagator(typing.Protocol):
         self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = (), /
     ) -> PropagationResult: ...
 
+    def run(
+        self, frames: Iterable[np.ndarray], labels: Mapping[int, Sequence[Annotation]], /
+    ) -> Iterator[PropagationResult]:
+        """`start` with the first frame and `step` with the others; `labels` by frame number."""
+        for index, frame_HW3 in enumerate(frames):
+            carry_to = self.step if index else self.start
+            yield carry_to(frame_HW3, labels.get(index, ()))
 
-class Propagator:
+
+class Propagator(LabelPropagator):
     """Carries the labels of a video's first frame, and of later annotated ones, through the others.
 
     Memory is bounded by the protocol and the number of annotated frames: the features and labels of
@@ -87,16 +81,49 @@ class Propagator:
         device: torch.device | str = "cpu",
         *,
         half_memory: bool = False,
+        batch_frames: int | None = None,
+        record: AffinityFolder | None = None,
         diagnose: bool = False,
     ) -> None:
+        """`batch_frames`: frames that `run` encodes at once. None: one on a CPU, where more gain
+        nothing; on a GPU as many as have the pixels of eight frames of 480x854 px, at least one.
+        `record`: where the affinities of one video are kept for labels that come later."""
         self._encoder = encoder
+        self._frames = FrameEncoder(encoder, torch.device(device), batch_frames)
         self._protocol = protocol
         self._device = torch.device(device)
         self._half_memory = half_memory
+        self._record = record
+        self._affinity: Affinity | None = None
         self._diagnose = diagnose
         self._memory = Memory(protocol)
         self._layout: LabelLayout | None = None
         self._frame_index = 0
+
+    @torch.inference_mode()
+    def run(
+        self, frames: Iterable[np.ndarray], labels: Mapping[int, Sequence[Annotation]]
+    ) -> Iterator[PropagationResult]:
+        """`start` and `step` over the frames of a video: a result for each, in order.
+
+        `labels` are annotations by frame number; those of frame 0 must be there. Frames are read and
+        encoded `batch_frames` at a time, and labels carried one by one, so up to so many frames and their
+        features are held beside the memory, and what `frames` raises comes up as many frames early.
+        """
+        frames = iter(frames)
+        first_HW3 = next(frames, None)
+        if first_HW3 is None:
+            raise UserError("the video has no frame")
+        yield self.start(first_HW3, labels.get(0, ()))
+        assert self._layout is not None
+        grid, index = self._layout.drawing.grid, 0
+        batch_frames = self._frames.batch_frames(grid)
+        while batch := list(islice(frames, batch_frames)):
+            usable = takewhile(lambda frame: is_frame_of(frame, grid.frame_size_px), batch)
+            # A frame that cannot be encoded is refused by `step`, after those before it had their turn.
+            for frame_HW3, own in zip_longest(batch, self._frames.encode(grid, list(usable))):
+                index += 1
+                yield self.step(frame_HW3, labels.get(index, ()), features_CHW=own)
 
     @torch.inference_mode()
     def start(self, frame_HW3: np.ndarray, labels: Labels) -> PropagationResult:
@@ -111,13 +138,16 @@ class Propagator:
         check_frame(frame_HW3, 0)
         annotations = as_annotations(labels)
         size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
-        drawing = drawing_of(self._encoder, self._protocol, size_px, self._device)
+        drawing = Drawing.of(self._protocol, self._encoder.stride_px, size_px, self._device)
         layout = LabelLayout.empty(drawing).extended(annotations)
         check_something(layout, annotations)
-        features = self._encode(drawing.grid, frame_HW3)
+        [features] = self._frames.encode(drawing.grid, [frame_HW3])
         labels_Lhw = layout.corrected(None, annotations)
         self._memory = Memory(self._protocol)
-        self._layout, self._frame_index = layout, 0
+        self._layout, self._frame_index, self._affinity = layout, 0, None
+        if self._record is not None:
+            stride_px = self._encoder.stride_px
+            self._record.begin(RecordedVideo(size_px, stride_px, self._protocol))
         result = layout.result(labels_Lhw, annotations)
         colours_4hw = None
         if self._diagnose:
@@ -129,7 +159,11 @@ class Propagator:
 
     @torch.inference_mode()
     def step(
-        self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = ()
+        self,
+        frame_HW3: np.ndarray,
+        annotations: Sequence[Annotation] = (),
+        *,
+        features_CHW: Tensor | None = None,
     ) -> PropagationResult:
         """Labels of the next frame, uint8 RGB [H,W,3].
 
@@ -138,7 +172,8 @@ class Propagator:
         from here on, ids that it does not name are gone from this frame (earlier anchors may bring them
         back), and an annotation without objects means that nothing of the kind is there. Kinds without
         an annotation are predicted as ever, and so is what a mask that is not `complete` leaves at 0. The
-        result has the annotations as they were given, but for such a mask. Raises UserError for a frame
+        result has the annotations as they were given, but for such a mask. `features_CHW` are base
+        features of the frame for whoever has them already. Raises UserError for a frame
         of another size than the first and for annotations that cannot be of this video, RuntimeError
         before `start`.
         """
@@ -148,7 +183,9 @@ class Propagator:
         check_next(frame_HW3, grid.frame_size_px, self._frame_index + 1)
         annotations = as_annotations(annotations)
         layout = self._layout.extended(annotations)
-        features = self._encode(grid, frame_HW3)
+        features = (
+            self._frames.encode(grid, [frame_HW3])[0] if features_CHW is None else features_CHW
+        )
         lab_3hw = cell_lab(frame_HW3, grid, self._device) if self._diagnose else None
         labels_Lhw, colours_4hw, diagnostics = self._carry(features, lab_3hw)
         annotations = layout.completed(annotations, labels_Lhw)
@@ -175,20 +212,36 @@ class Propagator:
             [frame.features_CHW.to(features.dtype) for frame in frames], features
         )
         context = [
-            ContextFrame(key, self._layout.padded(frame.labels_LHW), frame.windowed)
+            ContextFrame(
+                key, self._layout.padded(frame.labels_LHW), frame.windowed, self._dilation(frame)
+            )
             for key, frame in zip(keys, frames, strict=True)
         ]
         matching, colours_4hw, diagnostics = self._protocol.matching, None, None
-        if lab_3hw is None:
+        handed_on = [f.colours_CHW for f in frames if f.colours_CHW is not None]
+        if self._record is None and lab_3hw is None:
             labels_Lhw = carry(query, context, matching)
-        else:
-            handed_on = [f.colours_CHW for f in frames if f.colours_CHW is not None]
+        elif self._record is None:
             labels_Lhw, carried_4hw, weights = carry_observed(query, context, matching, handed_on)
+        else:
+            windowed, dilations = zip(*((f.windowed, f.dilation) for f in context), strict=True)
+            self._affinity = find_affinity(query, keys, windowed, matching, dilations)
+            labels = [frame.labels_LHW for frame in context]
+            if lab_3hw is None:
+                labels_Lhw = self._affinity.apply(labels)
+            else:
+                labels_Lhw, carried_4hw, weights = self._affinity.observe(labels, handed_on)
+        if lab_3hw is not None:
             grid = self._layout.drawing.grid
             diagnostics, colours_4hw = diagnose(grid, lab_3hw, carried_4hw, weights)
         if self._protocol.rescale == "carried":
             labels_Lhw = self._layout.rescaled(labels_Lhw)
         return labels_Lhw, colours_4hw, diagnostics
+
+    def _dilation(self, frame: MemoryFrame) -> int:
+        """Of the search in a frame of the context of the frame that comes next."""
+        age_frames = self._frame_index + 1 - frame.frame_index
+        return self._protocol.search_dilation(age_frames) if frame.windowed else 0
 
     def _remember(
         self, features: Tensor, labels_Lhw: Tensor, colours_4hw: Tensor | None, *, anchor: bool
@@ -197,64 +250,5 @@ class Propagator:
         self._memory.add(
             self._frame_index, kept, labels_Lhw, anchor=anchor, colours_CHW=colours_4hw
         )
-
-    def _encode(self, grid: CellGrid, frame_HW3: np.ndarray) -> Tensor:
-        features = self._encoder.encode(grid.encoder_input(frame_HW3, self._device))
-        if tuple(features.shape[-2:]) != grid.size_cells:
-            raise ValueError(
-                f"the encoder gave {tuple(features.shape[-2:])} cells for a frame of "
-                f"{grid.size_cells} cells of {grid.stride_px} px"
-            )
-        return features
-
-
-class IdentityPropagator:
-    """The baseline that does not look at the frames: the latest annotation of each kind, repeated."""
-
-    def __init__(self) -> None:
-        self._layout: LabelLayout | None = None
-        self._latest: dict[type[Annotation], Annotation] = {}
-        self._frame_index = 0
-
-    def start(self, frame_HW3: np.ndarray, labels: Labels) -> PropagationResult:
-        """As `Propagator.start`, with the same errors for the same input."""
-        check_frame(frame_HW3, 0)
-        annotations = as_annotations(labels)
-        size_px = (frame_HW3.shape[0], frame_HW3.shape[1])
-        drawing = Drawing(CellGrid(size_px, IDENTITY_CELL_PX), torch.device("cpu"))
-        layout = LabelLayout.empty(drawing).extended(annotations)
-        check_something(layout, annotations)
-        self._layout, self._frame_index = layout, 0
-        self._latest = {}
-        return self._repeated(annotations)
-
-    def step(
-        self, frame_HW3: np.ndarray, annotations: Sequence[Annotation] = ()
-    ) -> PropagationResult:
-        """The latest annotations again; errors as `Propagator.step`."""
-        if self._layout is None:
-            raise RuntimeError("step() needs start() with an annotated frame first")
-        check_next(frame_HW3, self._layout.drawing.grid.frame_size_px, self._frame_index + 1)
-        self._layout = self._layout.extended(as_annotations(annotations))
-        self._frame_index += 1
-        return self._repeated(annotations)
-
-    def _repeated(self, annotations: Sequence[Annotation]) -> PropagationResult:
-        assert self._layout is not None
-        self._latest |= {type(each): copy.deepcopy(each) for each in annotations}
-        latest = [copy.deepcopy(each) for each in self._latest.values()]
-        return self._layout.result(self._layout.corrected(None, latest), latest)
-
-
-def drawing_of(
-    encoder: Encoder, protocol: MatchingProtocol, size_px: tuple[int, int], device: torch.device
-) -> Drawing:
-    """How labels of a video of that frame size are drawn. UserError for a size that does not fit."""
-    return Drawing(
-        grid=CellGrid(size_px, encoder.stride_px, protocol.frame_size_px),
-        device=device,
-        label_resize=protocol.label_resize,
-        rescale_output=protocol.rescale == "output",
-        keypoint_mode=protocol.keypoint_mode,
-        keypoint_cells=protocol.keypoint_cells,
-    )
+        if self._record is not None:
+            self._record.write(self._frame_index, self._affinity, anchor=anchor)

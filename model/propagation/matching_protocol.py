@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from model.errors import UserError
-from model.propagation.matching import Matching
+from model.propagation.matching import RECENTRED_WITH, Matching
+
+LARGEST_DILATION_CELLS = 4  # of MAST's search
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,24 @@ class MatchingProtocol:
     top_k_stage: Literal["before", "after"] = "before"
     """Top-k before the softmax (weights add up to 1) or after it (weights stay as they are)."""
 
+    top_k_ties: Literal["first", "all"] = "first"
+    """Of cells that tie with the k-th best: the first by frame, row and column, so that k are kept, or
+    all of them."""
+
     window_shape: Literal["disc", "square"] = "disc"
     """Euclidean distance of two cells, or the larger of |dy| and |dx|."""
 
     window_closed: bool = False
     """Whether cells at exactly `radius_cells` are seen."""
+
+    window_outside: Literal["unseen", "zero"] = "unseen"
+    """Places of a window outside the image: left out, or cells with a logit and labels of 0, which take
+    a share of the weight near the border."""
+
+    recentre_after_frames: int | None = None
+    """In context frames more than so many frames old the window is laid where a coarse search finds the
+    cell (`model.propagation.recentred`); None: it always lies around the query cell's own place. The
+    search has places `search_dilation` cells apart."""
 
     carried_state: Literal["soft", "hard"] = "soft"
     """What stays in the memory: the soft labels as predicted, or the decision in pixels (the likeliest
@@ -94,10 +109,19 @@ class MatchingProtocol:
             raise UserError(
                 f"protocol setting recent_frames: {self.recent_frames} leaves no frame to match"
             )
-        for key in ("top_k", "recent_step_frames", "keypoint_cells"):
+        for key in ("top_k", "recent_step_frames", "keypoint_cells", "recentre_after_frames"):
             count = getattr(self, key)
             if count is not None and count < 1:
                 raise UserError(f"protocol setting {key}: {count} is below 1")
+        try:
+            matching = self.matching
+        except ValueError as error:
+            raise UserError(f"protocol setting {error}") from error
+        if self.recentre_after_frames is not None and not matching.may_recentre:
+            raise UserError(
+                f"protocol setting recentre_after_frames: {self.recentre_after_frames} needs "
+                f"{RECENTRED_WITH}; recentre_after_frames=none leaves windows in place"
+            )
 
     @property
     def matching(self) -> Matching:
@@ -107,9 +131,19 @@ class MatchingProtocol:
             radius_cells=self.radius_cells,
             window_shape=self.window_shape,
             window_closed=self.window_closed,
+            window_outside=self.window_outside,
             softmax=self.softmax,
             top_k_stage=self.top_k_stage,
+            top_k_ties=self.top_k_ties,
         )
+
+    def search_dilation(self, age_frames: int) -> int:
+        """Cells between the places of the search in a context frame of that age, as MAST has it:
+        min(4, age // `recentre_after_frames` + 1); 0 for a frame whose windows stay in place."""
+        after = self.recentre_after_frames
+        if after is None or age_frames <= after:
+            return 0
+        return min(LARGEST_DILATION_CELLS, age_frames // after + 1)
 
     def describe(self) -> dict[str, Any]:
         """All settings under their names, ready for JSON."""

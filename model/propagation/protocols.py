@@ -77,6 +77,7 @@ _ALL = (
         pad_with_first=True,
         softmax="per_frame",
         top_k_stage="after",
+        top_k_ties="all",  # what is below the fifth best becomes 0
         rescale="output",  # the written mask only; plain values are carried
         keypoint_cells=5,
     ),
@@ -100,9 +101,8 @@ _ALL = (
         carried_state="hard",
     ),
     # Lai et al. 2020, MAST (zlai0/MAST a57b043): frames 0 and 5 and {i, i-2, i-4} for target i+1.
-    # Made for stride 4. Two departures: windows on frames more than 15 frames old stay where the query
-    # is (MAST re-centres them by a coarse search whose details are not known exactly here), and no
-    # weight goes to places outside the image (there they count as a logit and a label of 0).
+    # Made for stride 4. One departure: there the labels of all re-centred frames are read where the
+    # windows of the last of them lie; here those of each frame where its own do.
     MatchingProtocol(
         name="mast",
         feature="trunk",
@@ -119,6 +119,8 @@ _ALL = (
         kept_frames=(5,),
         window_shape="square",
         window_closed=True,
+        window_outside="zero",  # its correlation and its labels are padded with zeros
+        recentre_after_frames=15,
         carried_state="hard",
     ),
     # Jabri et al. 2020 (arXiv 2006.14613) as their released code evaluates DAVIS.
@@ -156,7 +158,9 @@ _ALL = (
         rescale="output",
         keypoint_cells=5,  # there after up-sampling, here on the grid
     ),
-    # Caron et al. 2021, DINO, its DAVIS script. It keeps every cell that ties with the fifth best.
+    # Caron et al. 2021, DINO, its DAVIS script (facebookresearch/dino, eval_video_segmentation.py). It
+    # compares exp(logit) in float32 with its fifth best. Of logits above 1 (a cosine of 0.1) different
+    # ones have different exponentials, so that comparing the logits is the same.
     MatchingProtocol(
         name="dino",
         feature="trunk",
@@ -168,13 +172,14 @@ _ALL = (
         top_k=5,
         radius_cells=12.0,
         window_on_anchor=True,
-        label_resize="nearest",  # assumed; not read in its code
+        label_resize="nearest",
+        top_k_ties="all",
         window_shape="square",
         window_closed=True,
         rescale="output",
     ),
     # Simeoni et al. 2025, DINOv3, its notebook on segmentation tracking (6876159). It scales frames to a
-    # short side of its own (960x1280 in the example) and keeps ties; here a frame keeps its size.
+    # short side of its own (960x1280 in the example); here a frame keeps its size.
     MatchingProtocol(
         name="dinov3",
         feature="trunk",
@@ -187,6 +192,7 @@ _ALL = (
         radius_cells=12.0,
         window_on_anchor=True,
         label_resize="nearest",  # assumed; not read in its code
+        top_k_ties="all",
         window_closed=True,
         rescale="output",
     ),

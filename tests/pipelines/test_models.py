@@ -10,7 +10,8 @@ from model.colorizer import Colorizer, ColorizerConfig, save_colorizer
 from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder, JoinedEncoder, LabEncoder, Mix
 from model.propagation.encoders.backbone import BackboneEncoder
-from model.propagation.engine import IdentityPropagator, Propagator
+from model.propagation.engine import Propagator
+from model.propagation.identity import IdentityPropagator
 from model.propagation.protocols import get_protocol
 from pipelines.flow import FlowPropagator
 from pipelines.mix import save_mix
@@ -134,6 +135,10 @@ def test_networks_of_libraries(tmp_path: Path) -> None:
         on_patches = build_encoder(parse("timm:test_vit+lab", weights="random"), CRW, "cpu")
         assert on_patches.stride_px == 16
         assert on_patches.encode(FRAME).shape[1:] == (2, 3)
+        for each in (encoder, joined, on_patches):
+            frames = torch.stack([FRAME, FRAME.flip(-1), FRAME.flip(-2)])
+            alone = torch.stack([each.encode(frame) for frame in frames])
+            torch.testing.assert_close(each.encode(frames), alone, atol=1e-4, rtol=1e-4)
 
 
 def test_a_file_of_weights_is_used_and_named(tmp_path: Path) -> None:

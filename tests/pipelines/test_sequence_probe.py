@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.propagation.annotations import MaskAnnotation
-from model.propagation.engine import IdentityPropagator
+from model.propagation.identity import IdentityPropagator
 from model.propagation.results import Carried, PropagationResult
 from pipelines.archive_plan import LabelSource, plan
 from pipelines.labels.davis import davis_palette, write_mask

@@ -15,6 +15,7 @@ from torch import Tensor
 from model.errors import UserError
 from model.propagation.annotations import Annotation
 from model.propagation.grid import CellGrid
+from model.propagation.matching_protocol import MatchingProtocol
 
 ColumnName = int | tuple[int, int] | str
 """An object's id (0: background), (id, joint) for keypoints, `a` or `b` for colours."""
@@ -33,6 +34,24 @@ class Drawing:
     """Whether the maps of masks are rescaled before the likeliest label is taken."""
     keypoint_mode: Literal["reference", "strict"] = "reference"
     keypoint_cells: int = 3
+
+    @classmethod
+    def of(
+        cls,
+        protocol: MatchingProtocol,
+        stride_px: int,
+        size_px: tuple[int, int],
+        device: torch.device,
+    ) -> Self:
+        """In a video of that frame size. Raises UserError where the protocol's does not fit the stride."""
+        return cls(
+            grid=CellGrid(size_px, stride_px, protocol.frame_size_px),
+            device=device,
+            label_resize=protocol.label_resize,
+            rescale_output=protocol.rescale == "output",
+            keypoint_mode=protocol.keypoint_mode,
+            keypoint_cells=protocol.keypoint_cells,
+        )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Backbone:
     """A network with what has to be known to use it."""
 
     network: nn.Module
-    """RGB [1,3,H,W], normalised, sides a multiple of the stride -> features [1,C,H/stride,W/stride]."""
+    """RGB [T,3,H,W], normalised, sides a multiple of the stride -> features [T,C,H/stride,W/stride]."""
     layer: str
     """What the features are, in the words of its library."""
     stride_px: int
@@ -53,8 +53,9 @@ class BackboneEncoder:
         )
         normalised = (frame_3HW.float() / 255 - mean) / std
         with half_precision(frame_3HW.device, self._half):
-            features: Tensor = self._network(normalised[None])[0]
-        return features.float()
+            batch_T3HW = normalised.reshape(-1, *normalised.shape[-3:])
+            features_TCHW: Tensor = self._network(batch_T3HW).float()
+        return features_TCHW if frame_3HW.ndim == 4 else features_TCHW[0]
 
     def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
         return match_features(references, target, self._protocol)

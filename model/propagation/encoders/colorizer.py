@@ -19,9 +19,9 @@ LUMA_FROM_RGB = (0.299, 0.587, 0.114)
 
 
 def luma(rgb_3HW: Tensor) -> Tensor:
-    """uint8 RGB [3, H, W] -> rounded luma 0..255, float32 [H, W]."""
+    """uint8 RGB [..., 3, H, W] -> rounded luma 0..255, float32 [..., H, W]."""
     weights = torch.tensor(LUMA_FROM_RGB, device=rgb_3HW.device)
-    return torch.einsum("c,chw->hw", weights, rgb_3HW.float()).round()
+    return torch.einsum("c,...chw->...hw", weights, rgb_3HW.float()).round()
 
 
 class ColorizerEncoder:
@@ -53,9 +53,10 @@ class ColorizerEncoder:
         self._half = half
 
     def encode(self, frame_3HW: Tensor) -> Tensor:
-        grey_BTHW = normalise_grey(luma(frame_3HW))[None, None]
+        grey_BTHW = normalise_grey(luma(frame_3HW.reshape(1, -1, *frame_3HW.shape[-3:])))
         with half_precision(frame_3HW.device, self._half):
-            return self._colorizer.features(grey_BTHW)[0, 0].float()
+            features_TCHW = self._colorizer.features(grey_BTHW)[0].float()
+        return features_TCHW if frame_3HW.ndim == 4 else features_TCHW[0]
 
     def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
         if self._protocol.feature == "embedding":

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.propagation.encoders.lab import LAB_VARIANCE, LabEncoder
-from model.propagation.engine import Encoder
+from model.propagation.frame_encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class JoinedEncoder:
 
     def encode(self, frame_3HW: Tensor) -> Tensor:
         first = self._first.encode(frame_3HW)
-        if first.shape[0] != self._first_channels:
-            raise ValueError(f"expected {self._first_channels} channels, got {first.shape[0]}")
-        return torch.cat((first, self._second.encode(frame_3HW)))
+        if first.shape[-3] != self._first_channels:
+            raise ValueError(f"expected {self._first_channels} channels, got {first.shape[-3]}")
+        return torch.cat((first, self._second.encode(frame_3HW)), dim=-3)
 
     def match(self, references: Sequence[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
         n = self._first_channels

@@ -18,7 +18,8 @@ from model.propagation.annotations import (
     PointAnnotation,
 )
 from model.propagation.encoders import LabEncoder
-from model.propagation.engine import IdentityPropagator, Propagator
+from model.propagation.engine import Propagator
+from model.propagation.identity import IdentityPropagator
 from model.propagation.protocols import get_protocol
 from tests.model.confidence.test_flags import RED, START, ground, mask_of, paint
 

@@ -22,13 +22,16 @@ class ColourCodes:
         self._frequencies = torch.randn(128, 3, generator=generator) * 20
         self._temperature = temperature
         self.encoded: list[weakref.ref[Tensor]] = []
+        self.batches: list[int] = []
         self.reference_counts: list[int] = []
 
     def encode(self, frame_3HW: Tensor) -> Tensor:
         assert frame_3HW.dtype == torch.uint8
-        centres = frame_3HW[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].float() / 255
-        phase = torch.einsum("fc,chw->fhw", self._frequencies, centres)
-        features = torch.nn.functional.normalize(torch.cat([phase.cos(), phase.sin()]), dim=0)
+        self.batches.append(1 if frame_3HW.ndim == 3 else len(frame_3HW))
+        centres = frame_3HW[..., STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].float() / 255
+        phase = torch.einsum("fc,...chw->...fhw", self._frequencies, centres)
+        features = torch.cat([phase.cos(), phase.sin()], dim=-3)
+        features = torch.nn.functional.normalize(features, dim=-3)
         self.encoded.append(weakref.ref(features))
         return features
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from model.propagation.affinity import (
     ContextFrame,
     carry,
-    carry_dense,
     carry_tiled,
     find_affinity,
 )
+from model.propagation.dense import carry_dense
 from model.propagation.matching import Matching
 
 Path = Callable[..., torch.Tensor]
@@ -87,33 +87,57 @@ def carried_by_loops(case: Case) -> np.ndarray:
         for x in range(width):
             seen: list[list[tuple[float, int, int, int]]] = [[] for _ in range(softmaxes)]
             for number, frame in enumerate(case.context):
-                for ky in range(height):
-                    for kx in range(width):
+                margin = margin_cells(case, frame)
+                for ky in range(-margin, height + margin):
+                    for kx in range(-margin, width + margin):
                         if frame.windowed and not sees(case.matching, ky - y, kx - x):
                             continue
-                        key = frame.key_CHW[:, ky, kx].double().numpy()
-                        entry = (-float(query[:, y, x] @ key), number, ky, kx)
-                        seen[number if per_frame else 0].append(entry)
+                        score = 0.0
+                        if 0 <= ky < height and 0 <= kx < width:
+                            score = float(
+                                query[:, y, x] @ frame.key_CHW[:, ky, kx].double().numpy()
+                            )
+                        seen[number if per_frame else 0].append((-score, number, ky, kx))
             for entries in seen:
                 entries.sort()
                 kept = entries[: case.matching.top_k]
+                if case.matching.top_k_ties == "all":
+                    kept = [entry for entry in entries if entry[0] <= kept[-1][0]]
                 entering = kept if case.matching.top_k_stage == "before" else entries
                 total = sum(np.exp(entries[0][0] - entry[0]) for entry in entering)
                 for score, number, ky, kx in kept:
                     weight = np.exp(entries[0][0] - score) / total / softmaxes
-                    out[:, y, x] += weight * case.context[number].labels_LHW[:, ky, kx].numpy()
+                    if 0 <= ky < height and 0 <= kx < width:
+                        out[:, y, x] += weight * case.context[number].labels_LHW[:, ky, kx].numpy()
     return out
+
+
+def margin_cells(case: Case, frame: ContextFrame) -> int:
+    """How far outside the image places are seen."""
+    radius = case.matching.radius_cells
+    if case.matching.window_outside == "unseen" or radius is None or not frame.windowed:
+        return 0
+    return int(np.ceil(radius))
+
+
+def matching_of(radius_cells: float | None, window_outside: str, **others: Any) -> Matching:
+    """Where places outside count, a window not much larger than the image: loops go through all."""
+    if window_outside == "zero" and radius_cells is not None:
+        radius_cells = min(radius_cells, 7.5)
+    return Matching(radius_cells=radius_cells, window_outside=window_outside, **others)  # type: ignore[arg-type]
 
 
 def matchings() -> st.SearchStrategy[Matching]:
     return st.builds(
-        Matching,
+        matching_of,
         top_k=st.none() | st.integers(1, 60),
         radius_cells=st.none() | st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 4.25, 6.0, 50.0]),
         window_shape=st.sampled_from(["disc", "square"]),
         window_closed=st.booleans(),
         softmax=st.sampled_from(["joint", "per_frame"]),
         top_k_stage=st.sampled_from(["before", "after"]),
+        top_k_ties=st.sampled_from(["first", "all"]),
+        window_outside=st.sampled_from(["unseen", "zero"]),
     )
 
 
@@ -139,7 +163,7 @@ def test_dense_equals_explicit_loops(case: Case) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(case=cases(most=17), tile_cells=st.integers(1, 9))
+@given(case=cases(most=14), tile_cells=st.integers(1, 9))
 def test_tiled_equals_dense(case: Case, tile_cells: int) -> None:
     dense = case.carried(carry_dense)
     tiled = case.carried(carry_tiled, tile_cells=tile_cells)
@@ -156,6 +180,8 @@ def test_tiled_equals_dense(case: Case, tile_cells: int) -> None:
         Matching(400, 4.0),
         Matching(5, None, softmax="per_frame", top_k_stage="after"),
         Matching(5, 12.0, window_shape="square", window_closed=True),
+        Matching(5, 7.0, top_k_ties="all"),
+        Matching(9, 7.0, window_outside="zero"),
     ],
 )
 @pytest.mark.parametrize("levels", [None, 1])
@@ -298,6 +324,52 @@ def test_where_the_top_k_and_the_softmax_are_taken(path: Path) -> None:
     assert weights(softmax="per_frame", top_k_stage="after") == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("path", [carry_dense, carry_tiled])
+@pytest.mark.parametrize("stage", ["before", "after"])
+def test_ties_with_the_last_of_the_top_k(path: Path, stage: Literal["before", "after"]) -> None:
+    """DINO's rule: all that reach the k-th best are kept. Logits 3, then 1 in four cells, then 0."""
+    logits = torch.zeros(2, *NAMED_GRID)
+    tied = [(0, 1, 2), (0, 4, 4), (1, 0, 3), (1, 3, 1)]
+    logits[0, 2, 2] = 3.0
+    for place in tied:
+        logits[place] = 1.0
+    best = 2 * 7 + 2
+    numbers = [frame * 35 + y * 7 + x for frame, y, x in tied]
+
+    def weights(ties: Literal["first", "all"], k: int) -> dict[int, float]:
+        matching = Matching(k, top_k_ties=ties, top_k_stage=stage)
+        return carried_names(path, logits, matching, (0, 0))
+
+    seen = np.exp(3) + 4 * np.exp(1) + 65
+    for ties, kept in (("first", numbers[:2]), ("all", numbers)):
+        total = np.exp(3) + len(kept) * np.exp(1) if stage == "before" else seen
+        expected = {best: np.exp(3) / total} | dict.fromkeys(kept, np.exp(1) / total)
+        assert weights(ties, 3) == pytest.approx(expected)
+    assert weights("all", 1) == weights("first", 1)  # nothing ties with the best
+    assert weights("all", 5) == weights("first", 5)
+
+
+@pytest.mark.parametrize("path", [carry_dense, carry_tiled])
+def test_places_outside_the_image_take_their_share(path: Path) -> None:
+    """MAST's windows: in a corner five of nine places lie outside, with a logit of 0 and no label."""
+    logits = torch.full((1, *NAMED_GRID), 2.0)
+    settings: dict[str, Any] = {"window_shape": "square", "window_closed": True}
+    inside = [0, 1, 7, 8]
+    matching = Matching(None, 1.0, **settings)
+    assert carried_names(path, logits, matching, (0, 0)) == pytest.approx(
+        dict.fromkeys(inside, 1 / 4)
+    )
+    matching = Matching(None, 1.0, window_outside="zero", **settings)
+    share = np.exp(2) / (4 * np.exp(2) + 5)
+    assert carried_names(path, logits, matching, (0, 0)) == pytest.approx(
+        dict.fromkeys(inside, share)
+    )
+    # In the middle nothing is outside, and with negative logits the top-k takes what is outside.
+    assert len(carried_names(path, logits, matching, (2, 3))) == 9
+    matching = Matching(5, 1.0, window_outside="zero", **settings)
+    assert carried_names(path, -logits, matching, (0, 0)) == {}
+
+
 @settings(max_examples=40, deadline=None)
 @given(case=cases(most=9), columns=st.integers(1, 3))
 def test_affinity_found_once_carries_any_labels(case: Case, columns: int) -> None:
@@ -352,3 +424,5 @@ def test_matching_out_of_range() -> None:
         Matching(top_k=0)
     with pytest.raises(ValueError, match="radius_cells"):
         Matching(radius_cells=0.0)
+    with pytest.raises(ValueError, match="radius_cells: 101 is above 100"):
+        Matching(radius_cells=101, window_outside="zero")

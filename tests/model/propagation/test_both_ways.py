@@ -135,5 +135,9 @@ def test_what_cannot_be_labelled_is_refused() -> None:
         labelled(frames, {3: [mask(3, 2)]})
     with pytest.raises(UserError, match="frame 1 is 41x32 px"):
         labelled([frames[0], np.zeros((32, 41, 3), np.uint8)], {0: [mask(3, 2)]})
+    resized = [*frames, np.zeros((32, 41, 3), np.uint8), frames[0], frames[0]]
+    for anchor in (0, 5):
+        with pytest.raises(UserError, match=r"frame 3 is 41x32 px .*, the first frame 40x32"):
+            labelled(resized, {anchor: [mask(3, 2)]})
     with pytest.raises(UserError, match="the first mask has no object"):
         labelled(frames, {0: [mask(0, 2)]})

@@ -33,6 +33,11 @@ def dense_weights(
     logits = [np.where(seen, each, -np.inf) for each in logits]
     if matching.softmax == "joint":
         logits = [np.concatenate(logits, axis=1)]
+    missing = np.zeros(len(query))  # places outside the image, with logits of 0
+    if matching.window_outside == "zero":
+        missing = (2 * radius + 1) ** 2 * len(keys) - sum(
+            np.isfinite(each).sum(1) for each in logits
+        )
     softmaxes = []
     for each in logits:
         kept = np.ones(each.shape, bool)
@@ -40,8 +45,10 @@ def dense_weights(
             kept = each >= np.sort(each, axis=1)[:, -matching.top_k, None]
         if matching.top_k_stage == "before":
             each = np.where(kept, each, -np.inf)
-        weights = np.exp(each - each.max(1, keepdims=True))
-        softmaxes.append(np.where(kept, weights / weights.sum(1, keepdims=True), 0.0))
+        top = each.max(1, keepdims=True)
+        weights = np.exp(each - top)
+        total = weights.sum(1, keepdims=True) + missing[:, None] * np.exp(-top)
+        softmaxes.append(np.where(kept, weights / total, 0.0))
     return softmaxes
 
 

@@ -13,7 +13,8 @@ from model.propagation.annotations import (
     MaskAnnotation,
     PointAnnotation,
 )
-from model.propagation.engine import IdentityPropagator, Propagator
+from model.propagation.engine import Propagator
+from model.propagation.identity import IdentityPropagator
 from model.propagation.protocols import get_protocol
 from tests.model.propagation.stubs import ColourCodes, FrameNumbers
 

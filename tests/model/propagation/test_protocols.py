@@ -18,6 +18,9 @@ COMMON = {
     "top_k_stage": "before",
     "window_shape": "disc",
     "window_closed": False,
+    "window_outside": "unseen",
+    "recentre_after_frames": None,
+    "top_k_ties": "first",
     "carried_state": "soft",
     "rescale": "none",
     "keypoint_mode": "reference",
@@ -102,6 +105,21 @@ def test_settings_of_the_published_systems(name: str) -> None:
     )
 
 
+def test_windows_ties_and_places_outside_of_the_published_systems() -> None:
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.top_k_ties == ("all" if name in ("uvc", "dino", "dinov3") else "first")
+        assert protocol.window_outside == ("zero" if name == "mast" else "unseen")
+        assert protocol.recentre_after_frames == (15 if name == "mast" else None)
+
+
+def test_the_search_of_mast_widens_with_the_age_of_a_frame() -> None:
+    ages = {1: 0, 15: 0, 16: 2, 29: 2, 30: 3, 44: 3, 45: 4, 60: 4, 1000: 4}
+    mast = get_protocol("mast")
+    assert {age: mast.search_dilation(age) for age in ages} == ages
+    assert get_protocol("mast", ["recentre_after_frames=none"]).search_dilation(1000) == 0
+    assert get_protocol("crw").search_dilation(1000) == 0
+
+
 def test_the_command_offers_every_protocol() -> None:
     hints = get_type_hints(PropagateOptions)
     assert set(get_args(hints["protocol"])) == set(PROTOCOLS)
@@ -164,6 +182,10 @@ def test_changed_settings_show_in_the_name() -> None:
         ("mast", "recent_step_frames=0", r"recent_step_frames: 0 is below 1"),
         ("crw", "keypoint_cells=0", r"keypoint_cells: 0 is below 1"),
         ("crw", "top_k=0", r"top_k: 0 is below 1"),
+        ("mast", "top_k=5", r"recentre_after_frames: 15 needs top_k=none, window_shape=square"),
+        ("mast", "recentre_after_frames=0", r"recentre_after_frames: 0 is below 1"),
+        ("mast", "radius_cells=200", r"radius_cells: 200.0 is above 100"),
+        ("crw", "top_k_ties=none", r"top_k_ties=none: expected first or all"),
         ("crw", "temperature=0", r"temperature: 0.0 is not a positive number"),
         ("crw", "temperature=nan", r"temperature: nan is not a positive number"),
         ("crw", "radius_cells=-1", r"radius_cells: -1.0 is not a positive number"),

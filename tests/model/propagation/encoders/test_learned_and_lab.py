@@ -36,6 +36,18 @@ def colorizer():
     return Colorizer(ColorizerConfig(width=4, embedding_channels=8)).eval()
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["learned", "lab", "joined"])
+def test_a_batch_is_its_frames_one_by_one(colorizer, kind):
+    encoder = ColorizerEncoder(colorizer, get_protocol("crw")) if kind != "lab" else LabEncoder()
+    if kind == "joined":
+        encoder = join_lab(encoder, 16, Mix())
+    frames = torch.stack([frame(seed) for seed in range(3)])
+    alone = torch.stack([encoder.encode(each) for each in frames])
+    torch.testing.assert_close(encoder.encode(frames), alone)
+    assert encoder.encode(frames[:1]).shape == alone[:1].shape
+
+
 def test_luma_is_the_y_plane_of_jpeg():
     rgb = frame(0)
     theirs = np.asarray(Image.fromarray(rgb.permute(1, 2, 0).numpy()).convert("YCbCr"))[..., 0]
