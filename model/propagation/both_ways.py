@@ -4,7 +4,7 @@ Shape suffixes: L columns, H W pixels, h w cells.
 """
 
 import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ def propagate_both_ways(
     encoder: Encoder,
     protocol: MatchingProtocol,
     device: torch.device | str = "cpu",
+    *,
+    held: MutableMapping[int, SoftLabels] | None = None,
+    diagnose: bool = False,
 ) -> Iterator[PropagationResult]:
     """Labels of every frame of a video, in order.
 
@@ -49,9 +52,10 @@ def propagate_both_ways(
     of colours 1. An id that one of the
     two does not know counts as 0 in it.
 
-    The soft labels of the pass backwards are held in half precision (2 bytes a column and cell of
-    every frame), so memory grows with the video. Raises UserError for no frames, no anchors, an anchor
-    that is no frame of the video, and what `Propagator` refuses.
+    The soft labels of the pass backwards wait in half precision (2 bytes a column and cell of every
+    frame) in `held`; without it they are in memory, which then grows with the video. With `diagnose`
+    results have the diagnostics of the pass forwards, where there is one. Raises UserError for no
+    frames, no anchors, an anchor that is no frame of the video, and what `Propagator` refuses.
     """
     device = torch.device(device)
     _check(len(frames), anchors)
@@ -62,10 +66,12 @@ def propagate_both_ways(
     layout = LabelLayout.empty(drawing_of(encoder, protocol, size_px, device))
     for time in times:
         layout = layout.extended(anchors[time])
-    backwards: dict[int, SoftLabels] = {}
-    for time, result in _pass(frames, range(times[-1], -1, -1), anchors, encoder, protocol, device):
+    backwards: MutableMapping[int, SoftLabels] = {} if held is None else held
+    order = range(times[-1], -1, -1)
+    for time, result in _pass(frames, order, anchors, Propagator(encoder, protocol, device)):
         backwards[time] = _soft(result, torch.float16)
-    forwards = _pass(frames, range(times[0], len(frames)), anchors, encoder, protocol, device)
+    propagator = Propagator(encoder, protocol, device, diagnose=diagnose)
+    forwards = _pass(frames, range(times[0], len(frames)), anchors, propagator)
     for time in range(len(frames)):
         ahead = next(forwards)[1] if time >= times[0] else PropagationResult(())
         yield _merged(time, ahead, backwards.pop(time, {}), anchors, layout)
@@ -75,12 +81,9 @@ def _pass(
     frames: Sequence[np.ndarray],
     order: Sequence[int],
     anchors: Mapping[int, Sequence[Annotation]],
-    encoder: Encoder,
-    protocol: MatchingProtocol,
-    device: torch.device,
+    propagator: Propagator,
 ) -> Iterator[tuple[int, PropagationResult]]:
     """One way through the video; the first frame of `order` is an anchor."""
-    propagator = Propagator(encoder, protocol, device)
     for time in order:
         if time == order[0]:
             yield time, propagator.start(frames[time], anchors[time])
@@ -119,7 +122,7 @@ def _merged(
         ]
         soft_Lhw = parts[0][1] if len(parts) == 1 else _mean(parts, columns)
         carried.append(Carried(columns.decode(soft_Lhw), soft_Lhw, columns.names))
-    return PropagationResult(tuple(carried))
+    return PropagationResult(tuple(carried), ahead.diagnostics)
 
 
 def _weights(time: int, known: Sequence[int]) -> tuple[float, float]:
