@@ -171,13 +171,16 @@ def _load_backbone(
     return load_resnet(name, weights)
 
 
-def build_propagator(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> LabelPropagator:
-    """The propagator of one worker."""
+def build_propagator(
+    spec: ModelSpec, protocol: MatchingProtocol, device: str, *, diagnose: bool = False
+) -> LabelPropagator:
+    """The propagator of one worker; `diagnose` as of `Propagator`."""
     if spec.kind == "identity":
         return IdentityPropagator()
     if spec.kind == "flow":
         return FlowPropagator()
-    return Propagator(build_encoder(spec, protocol, device), protocol, device)
+    encoder = build_encoder(spec, protocol, device)
+    return Propagator(encoder, protocol, device, diagnose=diagnose)
 
 
 def build_encoder(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> Encoder:
