@@ -5,6 +5,7 @@ Shape suffixes: L columns, H W pixels, h w cells.
 
 import bisect
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ from model.propagation.annotations import Annotation
 from model.propagation.checks import check_frame
 from model.propagation.columns.kind import ColumnName, LabelColumns
 from model.propagation.columns.layout import LabelLayout
+from model.propagation.diagnostics import CellDiagnostics
 from model.propagation.engine import Encoder, Propagator, drawing_of
+from model.propagation.grid import CellGrid
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.results import Carried, PropagationResult
 
-SoftLabels = Mapping[type[Annotation], tuple[Tensor, tuple[ColumnName, ...]]]
-"""The columns of each kind in one frame, and their names."""
+SoftLabels = Mapping[type, tuple[Tensor, tuple[ColumnName, ...]]]
+"""The columns of each kind of annotation in one frame, and their names; before the first annotated frame
+also the maps [8,h,w] of its `CellDiagnostics`."""
 
 
 @torch.inference_mode()
@@ -54,8 +58,9 @@ def propagate_both_ways(
 
     The soft labels of the pass backwards wait in half precision (2 bytes a column and cell of every
     frame) in `held`; without it they are in memory, which then grows with the video. With `diagnose`
-    results have the diagnostics of the pass forwards, where there is one. Raises UserError for no
-    frames, no anchors, an anchor that is no frame of the video, and what `Propagator` refuses.
+    results have the diagnostics of the pass forwards, before the first anchor of the one backwards.
+    Raises UserError for no frames, no anchors, an anchor that is no frame of the video, and what
+    `Propagator` refuses.
     """
     device = torch.device(device)
     _check(len(frames), anchors)
@@ -68,10 +73,12 @@ def propagate_both_ways(
         layout = layout.extended(anchors[time])
     backwards: MutableMapping[int, SoftLabels] = {} if held is None else held
     order = range(times[-1], -1, -1)
-    for time, result in _pass(frames, order, anchors, Propagator(encoder, protocol, device)):
-        backwards[time] = _soft(result, torch.float16)
-    propagator = Propagator(encoder, protocol, device, diagnose=diagnose)
-    forwards = _pass(frames, range(times[0], len(frames)), anchors, propagator)
+    back = Propagator(encoder, protocol, device, diagnose=diagnose and times[0] > 0)
+    for time, result in _pass(frames, order, anchors, back):
+        packed = _packed(result.diagnostics) if time < times[0] else {}
+        backwards[time] = {**_soft(result, torch.float16), **packed}
+    ahead_of = Propagator(encoder, protocol, device, diagnose=diagnose)
+    forwards = _pass(frames, range(times[0], len(frames)), anchors, ahead_of)
     for time in range(len(frames)):
         ahead = next(forwards)[1] if time >= times[0] else PropagationResult(())
         yield _merged(time, ahead, backwards.pop(time, {}), anchors, layout)
@@ -93,6 +100,20 @@ def _pass(
 
 def _soft(result: PropagationResult, dtype: torch.dtype) -> SoftLabels:
     return {type(each.record): (each.soft_Lhw.to(dtype), each.names) for each in result.carried}
+
+
+def _packed(diagnostics: CellDiagnostics | None) -> SoftLabels:
+    if diagnostics is None:
+        return {}
+    maps = [getattr(diagnostics, each.name) for each in fields(diagnostics) if each.name != "grid"]
+    return {CellDiagnostics: (torch.cat([each.reshape(-1, *each.shape[-2:]) for each in maps]), ())}
+
+
+def _unpacked(back: SoftLabels, grid: CellGrid) -> CellDiagnostics | None:
+    if CellDiagnostics not in back:
+        return None
+    maps_8hw = back[CellDiagnostics][0]
+    return CellDiagnostics(grid, maps_8hw[:3], *maps_8hw[3:])
 
 
 def _merged(
@@ -122,7 +143,8 @@ def _merged(
         ]
         soft_Lhw = parts[0][1] if len(parts) == 1 else _mean(parts, columns)
         carried.append(Carried(columns.decode(soft_Lhw), soft_Lhw, columns.names))
-    return PropagationResult(tuple(carried), ahead.diagnostics)
+    diagnostics = ahead.diagnostics or _unpacked(back, layout.drawing.grid)
+    return PropagationResult(tuple(carried), diagnostics)
 
 
 def _weights(time: int, known: Sequence[int]) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from model.propagation.annotations import MaskAnnotation
 from model.propagation.both_ways import propagate_both_ways
@@ -99,6 +100,23 @@ def test_an_object_that_is_annotated_as_gone_may_come_back():
     found = [each.result.mask_HW for each in carrier().carry(hidden, anchors, spans)]
     assert [m.any() for m in found] == [True, True, False, False, True, True]
     assert [m.any() for m in masks({0: mask(0), 5: gone}, "both")] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("times", [(4,), (0, 5), (1, 4)])
+def test_every_frame_is_diagnosed(times):
+    """Before the first annotated frame as the pass backwards from it was, elsewhere as the one forwards."""
+    propagator = Propagator(LabEncoder(), CRW, diagnose=True)
+    watched = SpanCarrier(propagator, LabEncoder(), CRW, "cpu", diagnose=True)
+    anchors = {time: mask(time) for time in times}
+    spans = [(span, True) for span in spans_of(times, "both")]
+    found = [each.result.diagnostics for each in watched.carry(FRAMES, anchors, spans)]
+    alone = Propagator(LabEncoder(), CRW, diagnose=True)
+    alone.start(FRAMES[times[0]].picture_HW3, [anchors[times[0]]])
+    for time in range(times[0] - 1, -1, -1):
+        expected = alone.step(FRAMES[time].picture_HW3).diagnostics
+        for name in ("lab_3hw", "entropy_hw", "top1_hw", "spread_hw", "colour_residual_hw"):
+            assert torch.equal(getattr(found[time], name), getattr(expected, name))
+    assert all(each is not None for each in found)
 
 
 @pytest.mark.parametrize("direction", ["forwards", "both"])
