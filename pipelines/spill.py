@@ -40,8 +40,11 @@ class Spill:
 
     def add(self, content: bytes) -> tuple[int, int]:
         """Where it begins, and its length."""
-        self._file.seek(self._end)
-        self._file.write(content)
+        try:
+            self._file.seek(self._end)
+            self._file.write(content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
         place = self._end, len(content)
         self._end += len(content)
         return place

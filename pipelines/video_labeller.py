@@ -25,7 +25,7 @@ from pipelines.predictions import read_facts
 from pipelines.propagation_folder import Attempts, predictions_of
 from pipelines.s3 import StorageError
 from pipelines.span_carrier import SpanCarrier
-from pipelines.storage import location
+from pipelines.storage import Location, location
 
 MOST_ATTEMPTS = 3
 """Of a video whose worker was killed."""
@@ -114,7 +114,7 @@ class VideoLabeller:
             made = self._committed_before(video_id) if attempt > 1 and not correct else None
             made = made or self._maker.make(footage, correct=correct)
         except Exception as error:  # one video must not cost the others
-            row = _failure(LabelledRow(video_id, uri), error)
+            row = _failure(LabelledRow(video_id, uri), error, self._out)
         else:
             row = LabelledRow(video_id, uri, made.state, frames=made.frames, bytes=made.bytes)
         with contextlib.suppress(OSError, StorageError):  # then it counts as one attempt more
@@ -127,7 +127,7 @@ class VideoLabeller:
         return None if facts is None else Made("made", facts.video.frames)
 
 
-def _failure(row: LabelledRow, error: Exception) -> LabelledRow:
+def _failure(row: LabelledRow, error: Exception, out: Location) -> LabelledRow:
     fatal = False
     match error:
         case UnfitVideo():
@@ -137,16 +137,12 @@ def _failure(row: LabelledRow, error: Exception) -> LabelledRow:
         case StorageError():
             kind, message = "storage", str(error)
         case OSError():
-            kind, message = "storage", _told(error)
+            cause = os.strerror(error.errno) if error.errno else str(error)
+            # What names no file was being written.
+            kind, message = "storage", f"{error.filename or out}: {cause}"
             fatal = error.errno in _NO_ROOM
         case _:
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
             kind, message = "internal", f"{type(error).__name__}: {error} ({place})"
     return replace(row, kind=kind, message=message, fatal=fatal)
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno:
-        return f"{error.filename or 'storage'}: {os.strerror(error.errno)}"
-    return str(error)
