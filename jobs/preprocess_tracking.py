@@ -1,96 +1,20 @@
-"""MLflow for `huetrack preprocess`: one run a job, with its configuration, its pace and its totals.
+"""MLflow for `huetrack preprocess`: what the finished dataset comes to."""
 
-Nothing is tracked unless a server is named: unlike a training run, a dataset folder has no place for
-a store of its own.
-"""
-
-import time
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-from jobs.tracking import TrackedRun, Tracker, start_run
-from jobs.tracking_uri import TrackingUri, configured_uri
+from jobs.tracked_job import TrackedJob
 from pipelines.dataset_folder import PreprocessSummary
-from pipelines.progress import Remark, Throughput
-from pipelines.storage import Location
 
-LOGGED_EVERY_S = 5.0
 _TOTALS = ("videos", "videos_failed", "shards", "clips", "frames", "bytes", "seconds")
 _FILES = ("codebook.json", "summary.json")
 
 
-class TrackedPreprocess:
-    """Logs one job; call it like `pipelines.progress.Progress`, and `finish` it with the summary.
-
-    Without a URI and without `MLFLOW_TRACKING_URI` it does nothing. A failure of tracking is one
-    warning, and the job goes on.
-    """
-
-    def __init__(
-        self,
-        uri: TrackingUri | None,
-        experiment: str,
-        out: Location,
-        parameters: dict[str, Any],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
-        self._logged_s = -LOGGED_EVERY_S
-        self._out = out
-        uri = uri or configured_uri()
-        self._run = TrackedRun(uri, "")
-        if uri:
-            self._run = start_run(uri, _store_folder(uri), experiment, out.name, resume="")
-        self._tracker = Tracker(self._run)
-        self._tracker.params(parameters)
-
-    def __enter__(self) -> "TrackedPreprocess":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        status = "FINISHED" if kind is None else "KILLED" if interrupted else "FAILED"
-        self._tracker.finish(status)
-
-    def __call__(self, stage: str, done: int, total: int, remark: Remark = "") -> None:
-        """Log the pace of the shards, at most every five seconds and at the end."""
-        if not isinstance(remark, Throughput):
-            return
-        now_s = self._clock()
-        if now_s - self._logged_s < LOGGED_EVERY_S and done < total:
-            return
-        self._logged_s = now_s
-        pace = {
-            "videos_per_s": remark.videos_per_s,
-            "frames_per_s": remark.frames_per_s,
-            "videos_done": remark.videos,
-            "errors": remark.errors,
-            "bytes": remark.bytes,
-        }
-        self._tracker.metrics({f"{stage}/{name}": value for name, value in pace.items()}, done)
+class TrackedPreprocess(TrackedJob):
+    """Logs one preprocessing; `finish` it with the summary."""
 
     def finish(self, summary: PreprocessSummary) -> None:
         """Log the totals of the finished dataset, errors by kind, and its codebook and summary."""
         record = asdict(summary)
         totals = {f"dataset/{name}": record[name] for name in _TOTALS}
         errors = {f"dataset/errors/{kind}": count for kind, count in summary.errors.items()}
-        self._tracker.metrics(totals | errors, summary.shards)
-        for name in _FILES:
-            self._tracker.text((self._out / name).read_text(encoding="utf-8"), name)
-
-    def describe(self) -> str:
-        """Where the run is, for the closing summary; empty when nothing is tracked."""
-        return str(self._run) if self._run.uri else ""
-
-
-def _store_folder(uri: TrackingUri) -> Path:
-    """The folder of a SQLite store, for its artifacts; not used for servers."""
-    return Path(uri.secret.removeprefix("sqlite:///")).parent
+        self.log_totals(totals | errors, summary.shards, _FILES)

@@ -1,18 +1,23 @@
 """`huetrack propagate`."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
-from jobs.options import LocationOption
+from jobs.options import LocationOption, plain
+from jobs.propagate_tracking import TrackedPropagation
+from jobs.tracking_uri import TrackingUriOption
 from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
-from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
+from pipelines.archive import ArchiveConfig, ArchiveSummary, Corrections, propagate_archive
 from pipelines.archive_plan import Direction
 from pipelines.models import parse_model
+from pipelines.predictions import FOLDER as PREDICTIONS
+from pipelines.progress import Progress, Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
 
 
@@ -27,7 +32,7 @@ class PropagateOptions:
     """File or folder with the annotations: masks, joints, boxes or points in any format of
     docs/labels.md."""
     out: LocationOption
-    """Output folder: masks/ or labels/, overlays/, errors.parquet, summary.json."""
+    """Output folder: masks/ or labels/, predictions/, overlays/, errors.parquet, summary.json."""
     model: str
     """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
     with `+lab` for colours joined; `lab` (colours alone), `flow` (optical flow) or `identity` (the
@@ -45,6 +50,12 @@ class PropagateOptions:
     """`both` carries labels backwards too and merges: labels may then begin anywhere in a video."""
     labels_format: str = "auto"
     """Format of the annotations, where `auto` does not tell it."""
+    corrections: LocationOption | None = None
+    """Frames that somebody corrected after looking at the output: labels in any format. They are further
+    anchors and win over --labels. In an output that is there already, only what they touch is made
+    again; a correction stays when later runs do not name it any more."""
+    corrections_format: str = "auto"
+    """Format of the corrections, where `auto` does not tell it."""
     out_format: str = "auto"
     """Format to write; by default palette PNG for masks, else the plainest that holds the labels."""
     workers: int = field(default_factory=available_cpus)
@@ -56,24 +67,42 @@ class PropagateOptions:
     """Run networks in bfloat16 on GPUs."""
     overlays: bool = True
     """Also write overlays/VIDEO.mp4."""
+    confidence: bool = True
+    """Say in predictions/ how far every object in every frame can be trusted; the labels are the same
+    without. `flow` and `identity` match nothing, so that theirs is empty."""
     overwrite: bool = False
     """Remove an earlier propagation in the folder."""
+    retry_errors: bool = False
+    """Also try videos that failed in an earlier run, with better files perhaps."""
     max_error_rate: float = 0.1
     """Share of failed videos above which the exit status is 1."""
     untrained_width: int = 64
     """Width of the network that `untrained` makes."""
     seed: int = 0
     """Random weights: of `untrained`, and of other networks with `--weights random`."""
+    tracking_uri: TrackingUriOption | None = None
+    """MLflow server, or sqlite:///FILE; by default MLFLOW_TRACKING_URI, and no tracking without it."""
+    experiment: str = "huetrack-propagate"
+    """MLflow experiment."""
 
 
 def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")]) -> int:
     """Carry what is annotated in each video through all its frames: masks, joints, boxes or points.
 
-    A rerun of the same command labels only the videos that are still missing.
+    A rerun of the same command labels only the videos that are still missing. With --corrections it also
+    makes again what they touch, in those videos alone.
 
     Example: huetrack propagate videos --labels masks --model runs/first --protocol crw --out out
+
+    Corrected frames: huetrack propagate videos --labels masks --model runs/first --protocol crw --out out
+    --corrections corrected
     """
-    summary = run_propagation(options)
+    tracking = TrackedPropagation(
+        options.tracking_uri, options.experiment, options.out, _parameters(options)
+    )
+    with tracking:
+        summary = run_propagation(options, tracking)
+        tracking.finish(summary)
     protocol = summary.config["protocol"]
     ignored = f" (ignored: {protocol['ignored']})" if "ignored" in protocol else ""
     print_facts(
@@ -82,21 +111,31 @@ def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")])
             "model": options.model,
             "protocol": protocol["name"] + ignored,
             "videos": f"{summary.videos} ({summary.videos_failed} failed)",
+            **({"errors": _counts(summary.errors)} if summary.errors else {}),
             "made now": f"{summary.videos_made} videos, {summary.frames_made} frames "
             f"({summary.frames_per_s:.1f} frames/s)",
+            **({"corrected": f"{summary.videos_corrected} videos"} if options.corrections else {}),
             "labels": ", ".join(
                 str(options.out / name) for name in LABEL_FOLDERS if (options.out / name).is_dir()
             ),
+            "predictions": f"{options.out / PREDICTIONS} ({summary.predictions} rows)",
+            **_trust(summary),
             "failed videos": options.out / "errors.parquet",
+            **({"tracking": tracking.describe()} if tracking.describe() else {}),
         },
     )
     return 1 if summary.error_rate > options.max_error_rate else 0
 
 
-def run_propagation(options: PropagateOptions) -> ArchiveSummary:
-    """The command without its closing summary. Raises `UserError`."""
+def run_propagation(
+    options: PropagateOptions, tracking: Progress = lambda *_: None
+) -> ArchiveSummary:
+    """The command without its closing summary; `tracking` is told of the progress too. Raises
+    `UserError`."""
     if options.workers < 1:
         raise UserError("--workers must be at least 1")
+    if options.corrections is None and options.corrections_format != "auto":
+        raise UserError("--corrections-format needs --corrections")
     config = ArchiveConfig(
         model=parse_model(
             options.model,
@@ -111,14 +150,44 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
         direction=options.direction,
         labels_format=options.labels_format,
         out_format=options.out_format,
+        confidence=options.confidence,
     )
-    with connected_ray(options.workers), ProgressDisplay() as progress:
+    corrections = None
+    if options.corrections is not None:
+        corrections = Corrections(options.corrections, options.corrections_format)
+    with connected_ray(options.workers), ProgressDisplay() as display:
+
+        def progress(stage: str, done: int, total: int, remark: Remark) -> None:
+            display(stage, done, total, remark)
+            tracking(stage, done, total, remark)
+
         return propagate_archive(
             options.archive,
             options.labels,
             options.out,
             config,
             workers=options.workers,
+            corrections=corrections,
             overwrite=options.overwrite,
+            retry_errors=options.retry_errors,
             progress=progress,
         )
+
+
+def _parameters(options: PropagateOptions) -> dict[str, Any]:
+    """For MLflow: the options, without what says how to run and where to track."""
+    left_out = ("workers", "overwrite", "retry_errors", "tracking_uri", "experiment")
+    return {name: value for name, value in plain(options).items() if name not in left_out}
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _trust(summary: ArchiveSummary) -> dict[str, object]:
+    if summary.mean_confidence is None:
+        return {}
+    return {
+        "mean confidence": f"{summary.mean_confidence:.3f} "
+        f"({summary.share_flagged or 0:.1%} of objects and frames are flagged)"
+    }

@@ -29,7 +29,7 @@ from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder
 from model.propagation.engine import Propagator
 from model.propagation.protocols import ProtocolName, get_protocol
-from pipelines.archive_plan import LabelSource, plan
+from pipelines.archive_plan import LabelSource, annotated_videos
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import global_numbers
 from pipelines.held_out import HeldOutClip
@@ -89,7 +89,7 @@ class ProbeSpec:
 def check_probe(config: ProbeConfig) -> None:
     """Raises `UserError` when the annotated videos are not there or do not fit their masks."""
     if config.sequences is not None:
-        plan(config.sequences, LabelSource(config.sequences))
+        annotated_videos(config.sequences, LabelSource(config.sequences))
 
 
 def probing(spec: ProbeSpec) -> ValidationConfig:
@@ -154,7 +154,8 @@ class _Look:
         started_s = time.monotonic()
         protocol = get_protocol(self._spec.probe.protocol)
         propagator = Propagator(ColorizerEncoder(self._colorizer, protocol), protocol)
-        probe = probe_sequences(plan(folder, LabelSource(folder)).tasks, folder, propagator)
+        videos = annotated_videos(folder, LabelSource(folder))
+        probe = probe_sequences(videos, folder, propagator)
         numbers = dict(global_numbers(probe.evaluation.summary))
         means = {f"{name}_mean": numbers[f"{name}-Mean"] for name in ("J&F", "J", "F")}
         means = {name.replace("&", "").lower(): value for name, value in means.items()}

@@ -6,23 +6,37 @@ of `errors.parquet`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
-import ray
-import torch
+import pyarrow.parquet as pq
 
 from model.errors import UserError
 from model.propagation.protocols import MatchingProtocol
-from pipelines.archive_plan import Direction, LabelSource, plan
+from pipelines.archive_plan import Direction, LabelSource, Plan, plan
+from pipelines.archive_stage import label_videos
+from pipelines.dataset_lock import only_run
+from pipelines.footage import Footage
+from pipelines.labelled_video import Wanted
 from pipelines.labels.formats import known_format
 from pipelines.models import WITHOUT_MATCHING, ModelSpec
-from pipelines.propagation_folder import finished_videos, prepare_propagation
+from pipelines.predictions import FOLDER as PREDICTIONS
+from pipelines.predictions import PredictionTotals, prediction_totals
+from pipelines.progress import Meter, Progress
+from pipelines.propagation_folder import finished_videos, prepare_propagation, tidy
+from pipelines.s3 import StorageError
 from pipelines.shards import ERROR_SCHEMA, VideoError
-from pipelines.storage import Location, fingerprint, write_json, write_table
-from pipelines.video_labeller import VideoLabeller
+from pipelines.storage import (
+    Location,
+    fingerprint,
+    parquet_source,
+    read_json,
+    write_json,
+    write_table,
+)
+from pipelines.video_labeller import PASSING_KINDS, LabelJob, LabelledRow
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,8 @@ class ArchiveConfig:
     """From an annotated frame on, or to both sides of it."""
     labels_format: str = "auto"
     out_format: str = "auto"
+    confidence: bool = True
+    """Whether predictions say how far they can be trusted."""
 
     def __post_init__(self) -> None:
         if self.direction == "both" and self.model.kind in WITHOUT_MATCHING:
@@ -51,10 +67,22 @@ class ArchiveConfig:
             "model": self.model.describe(),
             "protocol": self.model.describe_protocol(self.protocol),
             "overlays": self.overlays,
+            "confidence": self.confidence,
             "anchors": self.anchors,
             "direction": self.direction,
             "out_format": self.out_format,
         }
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Annotations that somebody made after looking at the predictions: further anchors."""
+
+    place: Location
+    format: str = "auto"
+
+    def source(self) -> LabelSource:
+        return LabelSource(self.place, self.format, "all")
 
 
 @dataclass(frozen=True)
@@ -68,11 +96,21 @@ class ArchiveSummary:
     videos: int
     """Videos of the archive, and labels whose video is not there."""
     videos_failed: int
+    errors: dict[str, int]
+    """Failed videos by kind."""
     videos_made: int
     """Videos labelled by this run; the others were there already."""
+    videos_corrected: int
+    """Videos of which this run made a part again."""
     frames_made: int
     seconds: float
     frames_per_s: float
+    predictions: int
+    """Rows of `predictions/`: objects times frames."""
+    mean_confidence: float | None
+    """Over the objects that were predicted; None without confidences."""
+    share_flagged: float | None
+    """Of these the share with a flag."""
 
     @property
     def error_rate(self) -> float:
@@ -86,75 +124,166 @@ def propagate_archive(
     config: ArchiveConfig,
     *,
     workers: int,
+    corrections: Corrections | None = None,
     overwrite: bool = False,
-    progress: Callable[[str, int, int, str], None] = lambda *_: None,
+    retry_errors: bool = False,
+    progress: Progress = lambda *_: None,
 ) -> ArchiveSummary:
-    """Label every video that has a first mask. Ray must be connected.
+    """Label every video that has labels and is not finished. Ray must be connected.
 
-    Raises `UserError` for input that cannot work, and for an output folder that was made with
-    another configuration.
+    Of finished videos that `corrections` name, those spans are made again that they touch.
+    `retry_errors` also tries videos that failed in an earlier run. Raises `UserError` for input that
+    cannot work, for an output folder that was made with another configuration, and for one that another
+    run is making; `StorageError` when the output cannot be written.
     """
-    started_s = time.monotonic()
+    for folder in (out, *out.parents):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: is not a folder")
     source = LabelSource(labels, config.labels_format, config.anchors, config.direction)
-    planned = plan(archive, source)
-    tasks, errors = planned.tasks, list(planned.errors)
-    prepare_propagation(out, config.content(), overwrite)
-    finished = finished_videos(out)
-    pending = [task for task in tasks if task.footage.video_id not in finished]
-    pending.sort(
-        key=lambda task: -task.footage.bytes
-    )  # longest first, so that none is left to the end
-    made = frames = 0
-    if pending:
-        dataset = ray.data.from_items(
-            [{"task": i} for i in range(len(pending))], override_num_blocks=len(pending)
-        ).map(
-            VideoLabeller,  # type: ignore[arg-type]  # Ray takes classes too
-            fn_constructor_args=(
-                config.model,
-                config.protocol,
-                source,
-                config.out_format,
-                config.overlays,
-                pending,
-                out,
-                workers,
-            ),
-            compute=ray.data.ActorPoolStrategy(
-                size=min(workers, len(pending)), max_tasks_in_flight_per_actor=1
-            ),
-            num_cpus=1,
-            num_gpus=_gpus_per_worker(workers),
+    with only_run(out, makes="propagation"):
+        return _Run(archive, source, out, config, workers, corrections, progress).run(
+            overwrite, retry_errors
         )
-        for done, row in enumerate(dataset.iter_rows(), start=len(tasks) - len(pending) + 1):
-            if row["kind"]:
-                errors.append(
-                    VideoError(row["video_id"], row["uri"], row["kind"], row["message"], 1)
-                )
-            else:
-                made += 1
-                frames += row["frames"]
-            rate = frames / (time.monotonic() - started_s)
-            progress("propagate", done, len(tasks), f"{rate:.1f} frames/s")
-    rows = [asdict(error) for error in sorted(errors, key=lambda error: error.video_id)]
-    write_table(out / "errors.parquet", pa.Table.from_pylist(rows, schema=ERROR_SCHEMA))
-    seconds = time.monotonic() - started_s
-    summary = ArchiveSummary(
-        config=config.content(),
-        fingerprint=fingerprint(config.content()),
-        archive=str(archive),
-        labels=str(labels),
-        videos=planned.items,
-        videos_failed=len(errors),
-        videos_made=made,
-        frames_made=frames,
-        seconds=round(seconds, 3),
-        frames_per_s=round(frames / seconds, 3),
-    )
-    write_json(out / "summary.json", asdict(summary))
-    return summary
 
 
-def _gpus_per_worker(workers: int) -> float:
-    gpus = float(ray.cluster_resources().get("GPU", 0)) if torch.cuda.is_available() else 0.0
-    return min(1.0, gpus / workers)
+class _Run:
+    """One run over an archive."""
+
+    def __init__(
+        self,
+        archive: Location,
+        labels: LabelSource,
+        out: Location,
+        config: ArchiveConfig,
+        workers: int,
+        corrections: Corrections | None,
+        progress: Progress,
+    ) -> None:
+        self._archive = archive
+        self._labels = labels
+        self._out = out
+        self._config = config
+        self._workers = workers
+        self._corrections = None if corrections is None else corrections.source()
+        self._progress = progress
+
+    def run(self, overwrite: bool, retry_errors: bool) -> ArchiveSummary:
+        started_s = time.monotonic()
+        planned = plan(self._archive, self._labels)
+        corrected, astray = self._corrected_videos(planned)
+        prepare_propagation(self._out, self._config.content(), overwrite)
+        finished = finished_videos(self._out)
+        known = {item.video_id for item in planned.videos} - finished
+        # What failed before fails again, unless the cause was passing or somebody corrected it.
+        kept = [
+            error
+            for error in read_errors(self._out / "errors.parquet")
+            if error.video_id in known - corrected
+            and error.kind not in PASSING_KINDS
+            and not retry_errors
+        ]
+        left = known - {error.video_id for error in kept}
+        pending = [item for item in planned.videos if item.video_id in left]
+        again = [item for item in planned.videos if item.video_id in corrected & finished]
+        errors = [*planned.errors, *astray, *kept]
+        rows = self._labelled(pending, again, len(planned.videos))
+        errors += [
+            VideoError(row.video_id, row.uri, row.kind, row.message, row.attempts)
+            for row in rows
+            if row.kind
+        ]
+        errors.sort(key=lambda error: error.video_id)
+        tidy(self._out)
+        table = pa.Table.from_pylist([asdict(error) for error in errors], schema=ERROR_SCHEMA)
+        write_table(self._out / "errors.parquet", table)
+        return self._summary(
+            rows, errors, planned.items + len(astray), time.monotonic() - started_s
+        )
+
+    def _corrected_videos(self, planned: Plan) -> tuple[set[str], list[VideoError]]:
+        """Videos that corrections name, and rows for corrections whose video cannot be labelled."""
+        if self._corrections is None:
+            return set(), []
+        known = {item.video_id for item in planned.videos}
+        named = set(self._corrections.open().videos())
+        told = {error.video_id for error in planned.errors}
+        place, message = str(self._corrections.place), "corrections of a video that is not there"
+        astray = [
+            VideoError(name, place, "no_video", message, 1) for name in sorted(named - known - told)
+        ]
+        return named & known, astray
+
+    def _labelled(
+        self, pending: Sequence[Footage], again: Sequence[Footage], videos: int
+    ) -> list[LabelledRow]:
+        """Label the videos that are pending, and correct the others; shows the progress."""
+        config = self._config
+        job = LabelJob(
+            config.model,
+            config.protocol,
+            self._labels,
+            self._corrections,
+            Wanted(self._out, config.out_format, config.overlays),
+            config.confidence,
+            self._workers,
+        )
+        meter, rows = Meter(), []
+        done = videos - len(pending) - len(again)
+        self._progress("propagate", done, videos, meter.now())
+        for row in label_videos(job, pending, again):
+            if row.fatal:
+                raise StorageError(f"{row.message}; a rerun goes on from here")
+            rows.append(row)
+            work = meter.add(
+                videos=1, errors=int(bool(row.kind)), frames=row.frames, bytes=row.bytes
+            )
+            self._progress("propagate", done + len(rows), videos, work)
+        return rows
+
+    def _summary(
+        self, rows: Sequence[LabelledRow], errors: Sequence[VideoError], videos: int, seconds: float
+    ) -> ArchiveSummary:
+        frames = sum(row.frames for row in rows)
+        path = self._out / "summary.json"
+        if any(row.state in ("made", "corrected") for row in rows):
+            totals = prediction_totals(self._out / PREDICTIONS)
+        else:
+            totals = _totals_before(read_json(path), self._out)
+        kinds = sorted({error.kind for error in errors})
+        summary = ArchiveSummary(
+            config=self._config.content(),
+            fingerprint=fingerprint(self._config.content()),
+            archive=str(self._archive),
+            labels=str(self._labels.place),
+            videos=videos,
+            videos_failed=len(errors),
+            errors={kind: sum(error.kind == kind for error in errors) for kind in kinds},
+            videos_made=sum(row.state == "made" for row in rows),
+            videos_corrected=sum(row.state == "corrected" for row in rows),
+            frames_made=frames,
+            seconds=round(seconds, 3),
+            frames_per_s=round(frames / seconds, 3),
+            predictions=totals.rows,
+            mean_confidence=totals.mean_confidence,
+            share_flagged=totals.share_flagged,
+        )
+        write_json(path, asdict(summary))
+        return summary
+
+
+def _totals_before(summary: dict[str, Any], out: Location) -> PredictionTotals:
+    """Those of the run before, where nothing has changed since."""
+    try:
+        return PredictionTotals(
+            summary["predictions"], summary["mean_confidence"], summary["share_flagged"]
+        )
+    except KeyError:  # it did not come to an end
+        return prediction_totals(out / PREDICTIONS)
+
+
+def read_errors(path: Location) -> list[VideoError]:
+    """The rows of an `errors.parquet`; none where there is no such file."""
+    try:
+        return [VideoError(**row) for row in pq.read_table(parquet_source(path)).to_pylist()]
+    except FileNotFoundError:
+        return []

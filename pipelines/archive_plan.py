@@ -1,11 +1,16 @@
-"""What there is to label: the videos of an archive paired with the frames that somebody annotated."""
+"""What there is to label: the videos of an archive paired with the frames that somebody annotated.
 
-from collections.abc import Mapping, Sequence
+Which video has labels is known from listings; what stands in a video and its labels is looked at by the
+worker that labels it, so that thousands of them are not opened one after the other.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from model.errors import UserError
-from model.propagation.annotations import Annotation, MaskAnnotation
+from model.propagation.annotations import MaskAnnotation
 from pipelines.footage import Footage, find_footage
 from pipelines.labels.codec import Frame, LabelReader, frame_stem
 from pipelines.labels.formats import open_labels
@@ -13,6 +18,7 @@ from pipelines.shards import VideoError
 from pipelines.storage import Location
 
 Direction = Literal["forwards", "both"]
+_HEADERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -32,31 +38,21 @@ class LabelSource:
 
 
 @dataclass(frozen=True)
-class PropagationTask:
-    """One video to label."""
-
-    footage: Footage
-    anchors: tuple[tuple[int, Frame], ...]
-    """Annotated frames in order: the place in the video, and the name that the labels give it."""
-
-    def annotations(self, reader: LabelReader) -> dict[int, tuple[Annotation, ...]]:
-        """Those of the anchors, by the place in the video. Raises `UserError` for damaged ones."""
-        video_id = self.footage.video_id
-        return {index: (reader.read(video_id, frame),) for index, frame in self.anchors}
-
-
-@dataclass(frozen=True)
 class Plan:
     """What there is to do."""
 
-    tasks: list[PropagationTask]
+    videos: list[Footage]
+    """Those that have labels, by id."""
     errors: list[VideoError]
-    """Videos that cannot be labelled, and labels whose video is not there."""
-    items: int
-    """All of both."""
+    """Videos without labels, and labels whose video is not there."""
+
+    @property
+    def items(self) -> int:
+        """All of both."""
+        return len(self.videos) + len(self.errors)
 
 
-class _Unfit(Exception):
+class UnfitVideo(UserError):
     """Why a video cannot be labelled: kind and message of its row in `errors.parquet`."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -64,70 +60,120 @@ class _Unfit(Exception):
         self.kind = kind
 
 
-def plan(archive: Location, labels: LabelSource) -> Plan:
-    """Pair videos with their annotated frames.
+@dataclass(frozen=True)
+class AnnotatedVideo:
+    """A video and its annotated frames."""
 
-    A video without labels, labels without a video, and labels of frames that the video does not have are
-    error rows. Raises `UserError` naming the file for a mask whose size differs from its frame, and when
-    nothing pairs.
-    """
+    footage: Footage
+    anchors: tuple[tuple[int, Frame], ...]
+    """In order: the place in the video, and the name that the labels give it."""
+
+
+def plan(archive: Location, labels: LabelSource) -> Plan:
+    """Pair videos with labels by their names. Raises `UserError` when nothing pairs."""
     reader = labels.open()
     labelled = set(reader.videos())
-    footage = {item.video_id: item for item in find_footage(archive)}
+    footage = find_footage(archive)
     where = str(labels.place)
+    unknown = sorted(labelled - {item.video_id for item in footage})
     errors = [
         VideoError(name, where, "no_video", "labels for a video that is not there", 1)
-        for name in sorted(labelled - footage.keys())
-        if reader.frames(name)
+        for name in unknown
+        if _has_frames(reader, name)
     ]
-    tasks: list[PropagationTask] = []
-    for name, item in footage.items():
-        try:
-            if name not in labelled:
-                raise _Unfit("no_labels", "no labels for it")
-            tasks.append(_task(item, reader, labels))
-        except _Unfit as error:
-            errors.append(VideoError(name, str(item.path), error.kind, str(error), 1))
-    if not tasks:
-        kind = "the first frame of a video" if labels.direction == "forwards" else "a video"
-        raise UserError(f"{where}: no label belongs to {kind} in {archive}")
-    return Plan(tasks, errors, len(tasks) + len(errors))
+    errors += [
+        VideoError(item.video_id, str(item.path), "no_labels", "no labels for it", 1)
+        for item in footage
+        if item.video_id not in labelled
+    ]
+    videos = [item for item in footage if item.video_id in labelled]
+    if not videos:
+        raise UserError(f"{where}: no label belongs to a video in {archive}")
+    return Plan(videos, errors)
 
 
-def _task(item: Footage, reader: LabelReader, labels: LabelSource) -> PropagationTask:
-    annotated = reader.frames(item.video_id)
-    if not annotated:
-        raise _Unfit("no_labels", "no annotated frame")
+def _has_frames(reader: LabelReader, name: str) -> bool:
     try:
-        first, size_hw = item.first_frame()
-        places = None if item.is_file else item.stems()
-    except UserError as error:
-        raise _Unfit("unreadable", str(error)) from error
-    anchors = _places(annotated, places)
+        return bool(reader.frames(name))
+    except UserError:  # damaged, and yet labels
+        return True
+
+
+def longest_first(videos: Iterable[Footage]) -> list[tuple[Footage, int]]:
+    """Videos with the number of frames that their headers claim, the longest first, so that none is left
+    to the end. Several are opened at a time."""
+    items = list(videos)
+    with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
+        counts = list(pool.map(Footage.frame_count, items))
+    return sorted(zip(items, counts, strict=True), key=lambda pair: -pair[1])
+
+
+def annotated(footage: Footage, reader: LabelReader, labels: LabelSource) -> AnnotatedVideo:
+    """Which annotated frames of a video are used.
+
+    Raises:
+        UnfitVideo: there are none, they are frames that the video does not have, or they do not begin
+            where the video does and labels go forwards only.
+    """
+    found = reader.frames(footage.video_id)
+    if not found:
+        raise UnfitVideo("no_labels", "no annotated frame")
+    places = anchor_places(footage, found)
     if labels.anchors == "first":
-        anchors = anchors[:1]
-    if labels.direction == "forwards" and anchors[0][0] != 0:
-        begin = frame_stem(anchors[0][1])
-        raise _Unfit(
+        places = places[:1]
+    return AnnotatedVideo(footage, tuple(places))
+
+
+def refuse_late_labels(anchors: Sequence[int], names: Sequence[str] | None) -> None:
+    """Raise `UnfitVideo` unless the first of the anchors is the first frame; `names` are those of a folder
+    of pictures."""
+    if anchors[0] != 0:
+        begin = names[anchors[0]] if names else f"{anchors[0]:05d}"
+        raise UnfitVideo(
             "no_first_mask",
-            f"its labels begin at {begin}, its frames at {first} (--direction both)",
+            f"its labels begin at {begin}, its frames at {names[0] if names else '00000'} "
+            "(--direction both)",
         )
-    annotation = reader.read(item.video_id, anchors[0][1])
-    if isinstance(annotation, MaskAnnotation) and annotation.ids_HW.shape != size_hw:
-        height, width = annotation.ids_HW.shape
-        stem = frame_stem(anchors[0][1])
-        raise UserError(
-            f"{labels.place}: {item.video_id}, frame {stem}: {width}x{height} px, "
-            f"its frame in {item.path} is {size_hw[1]}x{size_hw[0]} px"
-        )
-    return PropagationTask(item, tuple(anchors))
 
 
-def _places(annotated: Sequence[Frame], stems: Sequence[str] | None) -> list[tuple[int, Frame]]:
-    """Where in the video the annotated frames are; frames of a file are named by their index."""
+def annotated_videos(archive: Location, labels: LabelSource) -> list[AnnotatedVideo]:
+    """The videos that can be labelled from their first frame on, every one looked at: for a few.
+
+    Raises `UserError` naming the file for a mask whose size differs from its frame, and when there is no
+    such video.
+    """
+    reader = labels.open()
+    found = []
+    for footage in plan(archive, labels).videos:
+        try:
+            video = annotated(footage, reader, labels)
+            names = None if footage.is_file else footage.stems()
+            refuse_late_labels([index for index, _ in video.anchors], names)
+        except UnfitVideo:
+            continue
+        _, frame = video.anchors[0]
+        annotation = reader.read(footage.video_id, frame)
+        height, width = footage.first_frame()[1]
+        if isinstance(annotation, MaskAnnotation) and annotation.ids_HW.shape != (height, width):
+            rows, columns = annotation.ids_HW.shape
+            raise UserError(
+                f"{labels.place}: {footage.video_id}, frame {frame_stem(frame)}: {columns}x{rows} px, "
+                f"its frame in {footage.path} is {width}x{height} px"
+            )
+        found.append(video)
+    if not found:
+        raise UserError(f"{labels.place}: no label belongs to the first frame of a video")
+    return found
+
+
+def anchor_places(footage: Footage, annotated_frames: Sequence[Frame]) -> list[tuple[int, Frame]]:
+    """Where in the video the annotated frames are; frames of a file are named by their index.
+
+    Raises `UnfitVideo` for a frame that the video cannot have."""
+    stems = None if footage.is_file else footage.stems()
     by_stem: Mapping[str, int] = {stem: index for index, stem in enumerate(stems or ())}
     places: list[tuple[int, Frame]] = []
-    for frame in annotated:
+    for frame in annotated_frames:
         if isinstance(frame, int):
             index: int | None = frame if stems is None or frame < len(stems) else None
         elif stems is None:
@@ -135,6 +181,6 @@ def _places(annotated: Sequence[Frame], stems: Sequence[str] | None) -> list[tup
         else:
             index = by_stem.get(frame)
         if index is None:
-            raise _Unfit("no_frame", f"labels for a frame {frame!r} that it does not have")
+            raise UnfitVideo("no_frame", f"labels for a frame {frame!r} that it does not have")
         places.append((index, frame))
     return sorted(places, key=lambda place: place[0])

@@ -1,4 +1,4 @@
-"""One run at a time on a dataset.
+"""One run at a time on a dataset, or on the output of a propagation.
 
 On this machine's file systems the kernel frees the lock when its holder ends, however it ends. On S3 the
 holder rewrites an object every few seconds; one that no longer changes belongs to a run that is gone.
@@ -27,17 +27,18 @@ _MISSED_BEATS = 4
 
 
 @contextmanager
-def only_run(out: Location, beat_s: float = BEAT_S) -> Iterator[None]:
-    """Hold the dataset for the body of the `with`. Raises `UserError` when another run holds it."""
+def only_run(out: Location, beat_s: float = BEAT_S, *, makes: str = "dataset") -> Iterator[None]:
+    """Hold the folder for the body of the `with`. Raises `UserError` when another run holds it."""
+    refusal = UserError(f"{out}: another run is making this {makes}")
     if isinstance(out, S3Path):
-        with _leased(out / LOCK_FILE, out, beat_s):
+        with _leased(out / LOCK_FILE, refusal, beat_s):
             yield
         return
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     descriptor = _locked(out / LOCK_FILE)
     if descriptor is None:
-        raise _held(out)
+        raise refusal
     try:
         yield
     finally:
@@ -62,13 +63,9 @@ def _locked(path: Path) -> int | None:
         os.close(descriptor)  # the file's last holder removed it meanwhile
 
 
-def _held(out: Location) -> UserError:
-    return UserError(f"{out}: another run is making this dataset")
-
-
 @contextmanager
-def _leased(lock: S3Path, out: S3Path, beat_s: float) -> Iterator[None]:
-    etag = _taken(lock, out, beat_s)
+def _leased(lock: S3Path, refusal: UserError, beat_s: float) -> Iterator[None]:
+    etag = _taken(lock, refusal, beat_s)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(lock, etag, ended, beat_s), daemon=True)
     beat.start()
@@ -80,7 +77,7 @@ def _leased(lock: S3Path, out: S3Path, beat_s: float) -> Iterator[None]:
         remove_files([lock])
 
 
-def _taken(lock: S3Path, out: S3Path, beat_s: float) -> str:
+def _taken(lock: S3Path, refusal: UserError, beat_s: float) -> str:
     """The ETag of the lock that is now ours. Waits some beats where there is one already."""
     etag = _write(lock, None)
     if etag is not None:
@@ -90,10 +87,10 @@ def _taken(lock: S3Path, out: S3Path, beat_s: float) -> str:
     while time.monotonic() < deadline_s:
         time.sleep(beat_s / 2)
         if _etag(lock) != before:
-            raise _held(out)
+            raise refusal
     etag = _write(lock, before)
     if etag is None:
-        raise _held(out)
+        raise refusal
     return etag
 
 

@@ -1,10 +1,11 @@
 """The videos of an archive, frame by frame at their full rate: video files or folders of pictures."""
 
+import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import av
 import cv2
@@ -13,12 +14,28 @@ from PIL import Image, UnidentifiedImageError
 
 from model.errors import UserError
 from pipelines.listing import VIDEO_SUFFIXES
+from pipelines.s3 import StorageError
+from pipelines.s3_path import S3Path
 from pipelines.storage import Location, files_in, folders_in, local_file, size_bytes
 from pipelines.video import open_video, read_frames
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 DEFAULT_FPS_HZ = 24.0
 """Assumed for folders of pictures, which carry no rate."""
+_LISTINGS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class FootageFrame:
+    """One frame of a video."""
+
+    index: int
+    name: str
+    """The stem of a picture; the index of a frame of a file: 00000, 00001, ..."""
+    time_s: float
+    """Since the first frame."""
+    picture_HW3: np.ndarray  # a shape
+    """uint8 RGB [H, W, 3]."""
 
 
 @dataclass(frozen=True)
@@ -35,32 +52,50 @@ class Footage:
         return self.path.is_file()
 
     def frames(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Frame name and uint8 RGB [H, W, 3], in order.
+        """Name and picture of every frame, as `timed_frames`."""
+        for frame in self.timed_frames():
+            yield frame.name, frame.picture_HW3
 
-        Pictures are named by their stem, frames of a file by their index: 00000, 00001, ... Raises
-        `UserError` naming a file that cannot be read.
-        """
+    def timed_frames(self) -> Iterator[FootageFrame]:
+        """Every frame in order. Raises `UserError` naming a file that cannot be read."""
         if self.is_file:
             with local_file(self.path) as file:
-                for index, (_, frame) in enumerate(read_frames(file)):
-                    yield f"{index:05d}", frame
+                for index, (time_s, picture_HW3) in enumerate(read_frames(file)):
+                    yield FootageFrame(index, f"{index:05d}", time_s, picture_HW3)
             return
-        for picture in pictures_in(self.path):
-            yield picture.stem, _read_picture(picture)
+        for index, picture in enumerate(pictures_in(self.path)):
+            picture_HW3 = _read_picture(picture)
+            yield FootageFrame(index, picture.stem, index / DEFAULT_FPS_HZ, picture_HW3)
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator["Footage"]:
+        """The same video where it can be opened more than once: a file on S3 is copied for the body of
+        the `with`, once. Raises `FileNotFoundError` and `StorageError`."""
+        if isinstance(self.path, S3Path) and self.is_file:
+            with local_file(self.path) as file:
+                yield replace(self, path=file)
+        else:
+            yield self
+
+    def frame_count(self) -> int:
+        """As many frames as there seem to be: pictures, or what a file's header says, which may be
+        wrong. 0 for one that cannot be opened."""
+        try:
+            if not self.is_file:
+                return len(pictures_in(self.path))
+            with open_video(self.path) as container:
+                stream = container.streams.video[0]
+                if stream.frames:
+                    return stream.frames
+                duration_s = float((stream.duration or 0) * (stream.time_base or 0))
+                duration_s = duration_s or (container.duration or 0) / 1e6
+                return round(duration_s * float(stream.average_rate or DEFAULT_FPS_HZ))
+        except (av.error.FFmpegError, OSError, IndexError, StorageError):
+            return 0
 
     def stems(self) -> list[str]:
         """Names of the frames of a folder of pictures, without reading them."""
         return [picture.stem for picture in pictures_in(self.path)]
-
-    def sequence(self) -> tuple[Sequence[str], Sequence[np.ndarray]]:
-        """Names and frames for whoever goes through them in any order, more than once.
-
-        The pictures of a folder are read as they are asked for; a video file is decoded into memory.
-        """
-        if not self.is_file:
-            return self.stems(), _Pictures(pictures_in(self.path))
-        names, frames = zip(*self.frames(), strict=True)
-        return names, frames
 
     def first_frame(self) -> tuple[str, tuple[int, int]]:
         """Name and (height, width) in px of the first frame, without reading the rest."""
@@ -114,8 +149,7 @@ def find_footage(archive: Location) -> list[Footage]:
         for file in files_in(archive).values()
         if file.suffix.lower() in VIDEO_SUFFIXES
     ]
-    for folder in _picture_folders(archive):
-        pictures = pictures_in(folder)
+    for folder, pictures in _picture_folders(archive):
         name = folder.parent.name if folder.name == "frames" else folder.name
         found.append(Footage(name, folder, sum(map(size_bytes, pictures))))
     if not found:
@@ -128,21 +162,6 @@ def find_footage(archive: Location) -> list[Footage]:
     return [by_id[name] for name in sorted(by_id)]
 
 
-class _Pictures(Sequence[np.ndarray]):
-    """Pictures, each read when it is asked for."""
-
-    def __init__(self, files: Sequence[Location]) -> None:
-        self._files = files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return _Pictures(self._files[index])
-        return _read_picture(self._files[index])
-
-
 def _read_picture(file: Location) -> np.ndarray:
     """uint8 RGB [H, W, 3]. Raises `UserError` naming the file."""
     content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
@@ -152,18 +171,25 @@ def _read_picture(file: Location) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def _picture_folders(archive: Location) -> list[Location]:
+def _picture_folders(archive: Location) -> list[tuple[Location, list[Location]]]:
+    """Folders that hold pictures, with these; several are listed at a time."""
     davis = archive / "JPEGImages"
     roots = [davis / "480p", davis / "Full-Resolution", davis, archive]
     for root in roots:
         if not root.is_dir():
             continue
-        children = [child for child in folders_in(root).values()]
-        folders = [c / "frames" if (c / "frames").is_dir() else c for c in children]
-        filled = [folder for folder in folders if pictures_in(folder)]
+        children = list(folders_in(root).values())
+        with ThreadPoolExecutor(_LISTINGS_AT_ONCE) as pool:
+            filled = [found for found in pool.map(_pictures_of, children) if found[1]]
         if filled:
             return filled
     return []
+
+
+def _pictures_of(child: Location) -> tuple[Location, list[Location]]:
+    inner = child / "frames"
+    folder = inner if inner.is_dir() else child
+    return folder, pictures_in(folder)
 
 
 def pictures_in(folder: Location) -> list[Location]:

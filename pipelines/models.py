@@ -10,7 +10,8 @@ from model.colorizer import Colorizer, ColorizerConfig, load_colorizer
 from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder, LabEncoder, Mix, join_lab
 from model.propagation.encoders.backbone import Backbone, BackboneEncoder
-from model.propagation.engine import Encoder, LabelPropagator, Propagator
+from model.propagation.engine import LabelPropagator, Propagator
+from model.propagation.frame_encoder import Encoder
 from model.propagation.identity import IdentityPropagator
 from model.propagation.protocols import MatchingProtocol
 from pipelines.flow import METHOD, FlowPropagator
@@ -172,13 +173,16 @@ def _load_backbone(
     return load_resnet(name, weights)
 
 
-def build_propagator(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> LabelPropagator:
-    """The propagator of one worker."""
+def build_propagator(
+    spec: ModelSpec, protocol: MatchingProtocol, device: str, *, diagnose: bool = False
+) -> LabelPropagator:
+    """The propagator of one worker; `diagnose` as of `Propagator`."""
     if spec.kind == "identity":
         return IdentityPropagator()
     if spec.kind == "flow":
         return FlowPropagator()
-    return Propagator(build_encoder(spec, protocol, device), protocol, device)
+    encoder = build_encoder(spec, protocol, device)
+    return Propagator(encoder, protocol, device, diagnose=diagnose)
 
 
 def build_encoder(spec: ModelSpec, protocol: MatchingProtocol, device: str) -> Encoder:

@@ -1,20 +1,23 @@
 """The output folder of a propagation: what may lie in it, which videos are finished, how one is committed.
 
-On a disk a video's labels are written into a hidden folder and moved to their place when the last one is
-there. S3 renames nothing: there they are made on the local disk, uploaded, and only then a small object
-`.complete/VIDEO` is written; a video without it does not count.
+A video is finished when its predictions are in place: they come last, after its labels and its film.
+
+On a disk everything is made in `.staged/VIDEO`, laid out like the folder itself. When it is whole it is
+renamed to `.ready/VIDEO`, and from then on it counts: its files are moved to their places, and if the run is
+killed meanwhile the next one moves the rest. So a correction, which replaces a part of what is there, is
+there as a whole or not at all. S3 renames nothing: there a video is made on the local disk and uploaded, and
+what was cut short is made again.
 """
 
 import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
-from pipelines.label_output import folder_of
+from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.s3_path import S3Path
 from pipelines.storage import (
     Location,
@@ -29,21 +32,18 @@ from pipelines.storage import (
     write_json,
 )
 
-_COMPLETE = ".complete"
 LABEL_FOLDERS = ("masks", "labels")
-
-
-@dataclass(frozen=True)
-class VideoOutput:
-    """Where the files of one video are to be written."""
-
-    place: Path
-    """An empty folder; what is put there (a folder or a file named after the video) is the labels."""
-    film: Path
+OVERLAYS = "overlays"
+_ORDER = (*LABEL_FOLDERS, OVERLAYS, PREDICTIONS)
+"""In which the parts of a video are put in place: the last one makes it count."""
+_STAGED, _READY, _ATTEMPTS = ".staged", ".ready", ".attempts"
+_PART = ".part"
+"""In a staged video: it replaces a part of the labels that are there."""
 
 
 def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder, or check that it holds a propagation with the same configuration.
+    """Make the folder, or check that it holds a propagation with the same configuration, and finish what
+    a killed run left half in place.
 
     Raises `UserError` when it holds another one, or something else.
     """
@@ -56,48 +56,122 @@ def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) 
                 f"{out}: made with another {changed[0]} ({before.get(changed[0])}); "
                 "use --overwrite or another folder"
             )
-    elif out.exists() and any(out.iterdir()) and not path.exists():
+    elif not path.exists() and out.exists() and not _is_empty(out):
         raise UserError(f"{out}: is not empty and holds no propagation")
     if overwrite:
-        for name in (_COMPLETE, *LABEL_FOLDERS, "overlays", "report"):
+        for name in (*_ORDER, _READY, "report"):
             remove_folder(out / name)
         remove_files([out / "summary.json", out / "errors.parquet"])
+    for name in (_STAGED, _ATTEMPTS):
+        remove_folder(out / name)
     out.mkdir(parents=True, exist_ok=True)
+    if isinstance(out, Path):
+        for ready in folders_in(out / _READY).values():
+            _put_in_place(ready, out)
     if not path.exists():
         write_json(path, {"state": "incomplete", "config": config})
 
 
+def tidy(out: Location) -> None:
+    """Remove what only a running propagation needs."""
+    for name in (_STAGED, _READY, _ATTEMPTS):
+        remove_folder(out / name)
+
+
+def _is_empty(folder: Location) -> bool:
+    return all(entry.name.startswith(".") for entry in folder.iterdir())
+
+
 def finished_videos(out: Location) -> set[str]:
-    """Ids of the videos that are labelled already, from one listing a folder."""
-    if isinstance(out, S3Path):
-        return set(files_in(out / _COMPLETE))
-    names = [name for folder in LABEL_FOLDERS for name in folders_in(out / folder)]
-    names += [file.stem for file in files_in(out / "labels").values()]
-    return {name for name in names if not name.startswith(".")}
+    """Ids of the videos that have labels and predictions, from one listing a folder."""
+    labelled = {name for folder in LABEL_FOLDERS for name in folders_in(out / folder)}
+    labelled |= {file.stem for file in files_in(out / "labels").values()}
+    predicted = {
+        name.removesuffix(".parquet")
+        for name in files_in(out / PREDICTIONS)
+        if name.endswith(".parquet") and not name.startswith(".")
+    }
+    return predicted & labelled
+
+
+def predictions_of(out: Location, video_id: str) -> Location:
+    return inside(out / PREDICTIONS, f"{video_id}.parquet")
 
 
 @contextlib.contextmanager
-def video_output(out: Location, video_id: str, format_name: str) -> Iterator[VideoOutput]:
-    """Local paths for the labels and the film of a video; they count when the body has ended well."""
-    folder = out / folder_of(format_name)
-    hidden = inside(folder, f".{video_id}.partial")
-    film = inside(out / "overlays", f"{video_id}.mp4")
-    if isinstance(folder, S3Path):
+def staged_video(out: Location, video_id: str, *, part: bool) -> Iterator[Path]:
+    """An empty local folder, laid out like `out`, whose files become those of the video when the body has
+    ended well: all at once for whoever runs next. `part`: what is not in it stays as it was; else
+    labels that are there are replaced.
+    """
+    if isinstance(out, S3Path):
         with tempfile.TemporaryDirectory() as name:
-            made = VideoOutput(Path(name) / "labels", Path(name) / "film" / "film.mp4")
-            for part in (made.place, made.film.parent):
-                part.mkdir()
-            yield made
-            upload_folder(made.place, folder)
-            if made.film.exists():
-                write_bytes(film, made.film.read_bytes())
-            write_bytes(inside(out / _COMPLETE, video_id), b"")
+            yield Path(name)
+            _upload(Path(name), out, video_id, part)
         return
-    assert isinstance(film, Path) and isinstance(hidden, Path)
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
-    film.parent.mkdir(parents=True, exist_ok=True)
-    yield VideoOutput(hidden, film)
-    for entry in hidden.iterdir():
-        entry.replace(folder / entry.name)
-    hidden.rmdir()
+    staged = inside(out / _STAGED, video_id)
+    ready = inside(out / _READY, video_id)
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        yield staged
+        if part:
+            (staged / _PART).touch()
+        ready.parent.mkdir(exist_ok=True)
+        staged.rename(ready)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    _put_in_place(ready, out)
+
+
+def _put_in_place(ready: Path, out: Path) -> None:
+    """Move a whole video to its places; it does no harm to begin again after being cut short."""
+    part = (ready / _PART).exists()
+    for folder in _ORDER:
+        for entry in sorted((ready / folder).iterdir()) if (ready / folder).is_dir() else ():
+            target = out / folder / entry.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if entry.is_dir() and target.exists():
+                if not part:
+                    shutil.rmtree(target)
+                    entry.rename(target)
+                else:
+                    for file in sorted(entry.iterdir()):
+                        file.replace(target / file.name)
+            else:
+                entry.replace(target)
+    shutil.rmtree(ready)
+
+
+def _upload(made: Path, out: S3Path, video_id: str, part: bool) -> None:
+    if not part:
+        remove_files([predictions_of(out, video_id)])
+        for folder in LABEL_FOLDERS:
+            remove_folder(inside(out / folder, video_id))
+    for folder in _ORDER:
+        if (made / folder).is_dir():
+            upload_folder(made / folder, out / folder)
+
+
+class Attempts:
+    """How often videos were begun in this run, in small files: of a video that kills its worker nothing
+    else tells."""
+
+    def __init__(self, out: Location) -> None:
+        self._folder = out / _ATTEMPTS
+
+    def begin(self, video_id: str) -> int:
+        """The number of this attempt, from 1 on."""
+        path = inside(self._folder, video_id)
+        before = len(path.read_bytes()) if path.is_file() else 0
+        write_bytes(path, b"." * (before + 1))
+        return before + 1
+
+    def end(self, video_id: str) -> None:
+        """The video did not kill its worker."""
+        remove_files([inside(self._folder, video_id)])
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a local folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -9,7 +9,7 @@ import numpy as np
 
 from model.propagation.annotations import MaskAnnotation
 from model.propagation.engine import LabelPropagator
-from pipelines.archive_plan import PropagationTask
+from pipelines.archive_plan import AnnotatedVideo
 from pipelines.evaluation import MaskEvaluation, SequenceScores, evaluate_masks
 from pipelines.labels.davis import write_mask
 from pipelines.labels.mask_folders import MaskFolders
@@ -37,7 +37,7 @@ class SequenceProbe:
 
 
 def probe_sequences(
-    tasks: Sequence[PropagationTask], truth: Location, propagator: LabelPropagator
+    tasks: Sequence[AnnotatedVideo], truth: Location, propagator: LabelPropagator
 ) -> SequenceProbe:
     """Carry the first mask of each video through it and score the others against `truth`.
 
@@ -63,7 +63,7 @@ def probe_sequences(
 
 
 def _label(
-    task: PropagationTask, first: MaskAnnotation, propagator: LabelPropagator, place: Path
+    task: AnnotatedVideo, first: MaskAnnotation, propagator: LabelPropagator, place: Path
 ) -> np.ndarray:
     """Write the mask of every frame of a video; returns the last frame under its own."""
     picture = np.empty(0)

@@ -1,139 +1,148 @@
 """The stage of Ray Data that labels videos: one at a time, frame by frame."""
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import tee
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import ray
 import torch
 
+from model.confidence.scorer import load_confidence_model
 from model.errors import UserError
-from model.propagation.annotations import Annotation
-from model.propagation.both_ways import propagate_both_ways
 from model.propagation.protocols import MatchingProtocol
-from model.propagation.results import PropagationResult
-from pipelines.archive_plan import LabelSource, PropagationTask
-from pipelines.label_output import format_for, frame_key
-from pipelines.labels.codec import Frame, VideoInfo
-from pipelines.labels.formats import write_labels
-from pipelines.models import ModelSpec, build_encoder, build_propagator
-from pipelines.pictures import drawn
-from pipelines.propagation_folder import VideoOutput, video_output
+from pipelines.archive_plan import LabelSource, UnfitVideo
+from pipelines.footage import Footage
+from pipelines.labelled_video import Made, VideoMaker, Wanted
+from pipelines.models import WITHOUT_MATCHING, ModelSpec, build_encoder, build_propagator
+from pipelines.predictions import read_facts
+from pipelines.propagation_folder import Attempts, predictions_of
 from pipelines.s3 import StorageError
-from pipelines.storage import Location
-from pipelines.video import H264Writer
+from pipelines.span_carrier import SpanCarrier
+from pipelines.storage import Location, location
+
+MOST_ATTEMPTS = 3
+"""Of a video whose worker was killed."""
+PASSING_KINDS = frozenset({"crashed", "storage"})
+"""Failures that the next run tries again by itself."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """What every worker is told once."""
+
+    model: ModelSpec
+    protocol: MatchingProtocol
+    labels: LabelSource
+    corrections: LabelSource | None
+    wanted: Wanted
+    confidence: bool
+    workers: int
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """What became of one video: the row that the stage answers with."""
+
+    video_id: str
+    uri: str
+    state: str = "failed"
+    """made, corrected, unchanged or failed."""
+    frames: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    """That the worker was at it."""
+    kind: str = ""
+    """Of a failure."""
+    message: str = ""
+    attempts: int = 1
+    fatal: bool = False
+    """Whether a disk is full, so that going on makes no sense."""
 
 
 class VideoLabeller:
-    """The index of a task -> what became of it."""
+    """Videos -> what became of them."""
 
-    def __init__(
-        self,
-        model: ModelSpec,
-        protocol: MatchingProtocol,
-        labels: LabelSource,
-        out_format: str,
-        overlays: bool,
-        tasks: Sequence[PropagationTask],
-        out: Location,
-        workers: int,
-    ) -> None:
+    def __init__(self, job: LabelJob) -> None:
         on_gpu = torch.cuda.is_available() and bool(ray.get_gpu_ids())
         if not on_gpu:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // job.workers))
         cv2.setNumThreads(1)
-        self._device = "cuda" if on_gpu else "cpu"
-        self._protocol = protocol
-        if labels.direction == "both":
-            self._encoder = build_encoder(model, protocol, self._device)
-        else:
-            self._propagator = build_propagator(model, protocol, self._device)
-        self._both_ways = labels.direction == "both"
-        self._reader = labels.open()
-        self._out_format = out_format
-        self._overlays = overlays
-        self._tasks = tasks
-        self._out = out
+        device = "cuda" if on_gpu else "cpu"
+        matches = job.model.kind not in WITHOUT_MATCHING
+        diagnose = job.confidence and matches
+        carrier = SpanCarrier(
+            build_propagator(job.model, job.protocol, device, diagnose=diagnose),
+            build_encoder(job.model, job.protocol, device) if matches else None,
+            job.protocol,
+            device,
+            diagnose=diagnose,
+        )
+        self._out = job.wanted.out
+        self._attempts = Attempts(self._out)
+        self._maker = VideoMaker(
+            carrier,
+            (job.labels, job.labels.open()),
+            None if job.corrections is None else job.corrections.open(),
+            job.wanted,
+            load_confidence_model() if job.confidence else None,
+        )
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        task = self._tasks[int(row["task"])]
-        result: dict[str, Any] = {
-            "video_id": task.footage.video_id,
-            "uri": str(task.footage.path),
-            "frames": 0,
-            "kind": "",
-            "message": "",
-        }
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for record in row["videos"]:
+            started_s = time.monotonic()
+            footage = Footage(record["video_id"], location(record["path"]), 0)
+            labelled = self._label(footage, bool(record["correct"]))
+            yield asdict(replace(labelled, seconds=time.monotonic() - started_s))
+
+    def _label(self, footage: Footage, correct: bool) -> LabelledRow:
+        video_id, uri = footage.video_id, str(footage.path)
         try:
-            result["frames"] = self._label(task)
-        except UserError as error:
-            result |= {"kind": "unusable", "message": str(error)}
-        except (OSError, StorageError) as error:
-            result |= {"kind": "storage", "message": str(error)}
+            attempt = self._attempts.begin(video_id)
+            if attempt > MOST_ATTEMPTS:
+                message = f"a worker ended {MOST_ATTEMPTS} times while it labelled this video"
+                return LabelledRow(
+                    video_id, uri, kind="crashed", message=message, attempts=MOST_ATTEMPTS
+                )
+            made = self._committed_before(video_id) if attempt > 1 and not correct else None
+            made = made or self._maker.make(footage, correct=correct)
         except Exception as error:  # one video must not cost the others
-            result |= {"kind": "internal", "message": f"{type(error).__name__}: {error}"}
-        return result
+            row = _failure(LabelledRow(video_id, uri), error, self._out)
+        else:
+            row = LabelledRow(video_id, uri, made.state, frames=made.frames, bytes=made.bytes)
+        with contextlib.suppress(OSError, StorageError):  # then it counts as one attempt more
+            self._attempts.end(video_id)
+        return row
 
-    def _label(self, task: PropagationTask) -> int:
-        """Write labels and film of one video; returns its number of frames."""
-        anchors = task.annotations(self._reader)
-        first = next(iter(anchors.values()))[0]
-        format_name = format_for(first, self._out_format)
-        video_id = task.footage.video_id
-        known = self._reader.info(video_id)
-        frames = 0
+    def _committed_before(self, video_id: str) -> Made | None:
+        """A video that a worker finished before it was killed."""
+        facts = read_facts(predictions_of(self._out, video_id))
+        return None if facts is None else Made("made", facts.video.frames)
 
-        def carried(film: H264Writer | None) -> Iterator[tuple[Frame, Annotation]]:
-            nonlocal frames
-            for stem, frame_HW3, result in self._results(task, anchors):
-                record = next(each.record for each in result.carried)
-                if film is not None:
-                    film.write(drawn(frame_HW3, record))
-                yield frame_key(format_name, stem, frames), record
-                frames += 1
 
-        with video_output(self._out, video_id, format_name) as output:
-            info = VideoInfo(
-                video_id,
-                size_hw=task.footage.first_frame()[1],
-                object_names=known.object_names,
-                joint_names=known.joint_names,
-            )
-            with self._film(task, output) as film:
-                write_labels(format_name, output.place, info, carried(film))
-        return frames
-
-    @contextlib.contextmanager
-    def _film(self, task: PropagationTask, output: VideoOutput) -> Iterator[H264Writer | None]:
-        if not self._overlays:
-            yield None
-            return
-        with H264Writer(output.film, task.footage.fps_hz()) as film:
-            yield film
-
-    def _results(
-        self, task: PropagationTask, anchors: Mapping[int, Sequence[Annotation]]
-    ) -> Iterator[tuple[str, np.ndarray, PropagationResult]]:
-        """Name, picture and labels of every frame. Raises `UserError` for an anchor behind the end."""
-        if self._both_ways:
-            names, pictures = task.footage.sequence()
-            results = propagate_both_ways(
-                pictures, anchors, self._encoder, self._protocol, self._device
-            )
-            for index, result in enumerate(results):
-                yield names[index], pictures[index], result
-            return
-        shown, carried = tee(task.footage.frames())  # a batch is encoded ahead of what is shown
-        results = self._propagator.run((picture for _, picture in carried), anchors)
-        frames = 0
-        for result, (name, picture) in zip(results, shown, strict=True):
-            yield name, picture, result
-            frames += 1
-        if max(anchors) >= frames:
-            raise UserError(
-                f"{task.footage.path}: frame {max(anchors)} is annotated, it has {frames} frames"
-            )
+def _failure(row: LabelledRow, error: Exception, out: Location) -> LabelledRow:
+    fatal = False
+    match error:
+        case UnfitVideo():
+            kind, message = error.kind, str(error)
+        case UserError():
+            kind, message = "unusable", str(error)
+        case StorageError():
+            kind, message = "storage", str(error)
+        case OSError():
+            cause = os.strerror(error.errno) if error.errno else str(error)
+            # What names no file was being written.
+            kind, message = "storage", f"{error.filename or out}: {cause}"
+            fatal = error.errno in _NO_ROOM
+        case _:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            kind, message = "internal", f"{type(error).__name__}: {error} ({place})"
+    return replace(row, kind=kind, message=message, fatal=fatal)

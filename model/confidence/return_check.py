@@ -19,7 +19,7 @@ from model.propagation.affinity import ContextFrame, carry
 from model.propagation.annotations import Annotation, ColourAnnotation
 from model.propagation.columns.kind import Drawing
 from model.propagation.columns.layout import LabelLayout
-from model.propagation.engine import Encoder
+from model.propagation.frame_encoder import Encoder
 from model.propagation.grid import CellGrid
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.results import PropagationResult

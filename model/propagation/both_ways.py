@@ -4,7 +4,8 @@ Shape suffixes: L columns, H W pixels, h w cells.
 """
 
 import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,16 @@ from model.propagation.annotations import Annotation
 from model.propagation.checks import check_frame, check_next
 from model.propagation.columns.kind import ColumnName, Drawing, LabelColumns
 from model.propagation.columns.layout import LabelLayout
+from model.propagation.diagnostics import CellDiagnostics
 from model.propagation.engine import Propagator
 from model.propagation.frame_encoder import Encoder
+from model.propagation.grid import CellGrid
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.results import Carried, PropagationResult
 
-SoftLabels = Mapping[type[Annotation], tuple[Tensor, tuple[ColumnName, ...]]]
-"""The columns of each kind in one frame, and their names."""
+SoftLabels = Mapping[type, tuple[Tensor, tuple[ColumnName, ...]]]
+"""The columns of each kind of annotation in one frame, and their names; before the first annotated frame
+also the maps [8,h,w] of its `CellDiagnostics`."""
 
 
 @torch.inference_mode()
@@ -34,6 +38,8 @@ def propagate_both_ways(
     device: torch.device | str = "cpu",
     *,
     batch_frames: int | None = None,
+    held: MutableMapping[int, SoftLabels] | None = None,
+    diagnose: bool = False,
 ) -> Iterator[PropagationResult]:
     """Labels of every frame of a video, in order.
 
@@ -53,9 +59,11 @@ def propagate_both_ways(
     of colours 1. An id that one of the
     two does not know counts as 0 in it.
 
-    The soft labels of the pass backwards are held in half precision (2 bytes a column and cell of
-    every frame), so memory grows with the video. Raises UserError for no frames, no anchors, an anchor
-    that is no frame of the video, and what `Propagator` refuses.
+    The soft labels of the pass backwards wait in half precision (2 bytes a column and cell of every
+    frame) in `held`; without it they are in memory, which then grows with the video. With `diagnose`
+    results have the diagnostics of the pass forwards, before the first anchor of the one backwards.
+    Raises UserError for no frames, no anchors, an anchor that is no frame of the video, and what
+    `Propagator` refuses.
     """
     device = torch.device(device)
     _check(len(frames), anchors)
@@ -66,11 +74,16 @@ def propagate_both_ways(
     layout = LabelLayout.empty(Drawing.of(protocol, encoder.stride_px, size_px, device))
     for time in times:
         layout = layout.extended(anchors[time])
-    backwards: dict[int, SoftLabels] = {}
-    propagator = Propagator(encoder, protocol, device, batch_frames=batch_frames)
-    for time, result in _pass(propagator, frames, anchors, range(times[-1], -1, -1)):
-        backwards[time] = _soft(result, torch.float16)
-    forwards = _pass(propagator, frames, anchors, range(times[0], len(frames)))
+    backwards: MutableMapping[int, SoftLabels] = {} if held is None else held
+
+    def propagator(diagnose: bool) -> Propagator:
+        return Propagator(encoder, protocol, device, batch_frames=batch_frames, diagnose=diagnose)
+
+    back = propagator(diagnose and times[0] > 0)
+    for time, result in _pass(back, frames, anchors, range(times[-1], -1, -1)):
+        packed = _packed(result.diagnostics) if time < times[0] else {}
+        backwards[time] = {**_soft(result, torch.float16), **packed}
+    forwards = _pass(propagator(diagnose), frames, anchors, range(times[0], len(frames)))
     for time in range(len(frames)):
         ahead = next(forwards)[1] if time >= times[0] else PropagationResult(())
         yield _merged(time, ahead, backwards.pop(time, {}), anchors, layout)
@@ -101,6 +114,20 @@ def _soft(result: PropagationResult, dtype: torch.dtype) -> SoftLabels:
     return {type(each.record): (each.soft_Lhw.to(dtype), each.names) for each in result.carried}
 
 
+def _packed(diagnostics: CellDiagnostics | None) -> SoftLabels:
+    if diagnostics is None:
+        return {}
+    maps = [getattr(diagnostics, each.name) for each in fields(diagnostics) if each.name != "grid"]
+    return {CellDiagnostics: (torch.cat([each.reshape(-1, *each.shape[-2:]) for each in maps]), ())}
+
+
+def _unpacked(back: SoftLabels, grid: CellGrid) -> CellDiagnostics | None:
+    if CellDiagnostics not in back:
+        return None
+    maps_8hw = back[CellDiagnostics][0]
+    return CellDiagnostics(grid, maps_8hw[:3], *maps_8hw[3:])
+
+
 def _merged(
     time: int,
     ahead: PropagationResult,
@@ -128,7 +155,8 @@ def _merged(
         ]
         soft_Lhw = parts[0][1] if len(parts) == 1 else _mean(parts, columns)
         carried.append(Carried(columns.decode(soft_Lhw), soft_Lhw, columns.names))
-    return PropagationResult(tuple(carried))
+    diagnostics = ahead.diagnostics or _unpacked(back, layout.drawing.grid)
+    return PropagationResult(tuple(carried), diagnostics)
 
 
 def _weights(time: int, known: Sequence[int]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.errors import UserError
 from model.propagation.encoders import LAB_VARIANCE, Mix
-from model.propagation.engine import Encoder
+from model.propagation.frame_encoder import Encoder
 
 TEMPERATURE_SCALES = (0.2, 0.3, 0.4, 0.6, 1.0, 1.4, 2.0, 3.0)
 LAB_VARIANCES = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)

@@ -1,9 +1,12 @@
 """Where the mask files of a set of videos are: four folder layouts, told apart by what is there."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from model.errors import UserError
 from pipelines.storage import Location, files_in, folders_in
 
 DAVIS_RESOLUTIONS = ("480p", "Full-Resolution")
+_LISTINGS_AT_ONCE = 16
 LAYOUTS = (
     "Annotations[/480p|/Full-Resolution]/VIDEO/*.png (DAVIS)",
     "masks/VIDEO/*.png (an output of huetrack propagate)",
@@ -46,7 +49,9 @@ def find_masks(root: Location) -> dict[str, dict[str, Location]]:
         _videos(root),
     ]
     for videos in candidates:
-        files = {name: _frames(folder) for name, folder in videos.items() if folder.is_dir()}
+        folders = {name: folder for name, folder in videos.items() if folder.is_dir()}
+        with ThreadPoolExecutor(_LISTINGS_AT_ONCE) as pool:
+            files = dict(zip(folders, pool.map(_frames, folders.values()), strict=True))
         if any(files.values()):
             return files
     return {}

@@ -1,15 +1,19 @@
 """A small corpus and the dataset made of it, shared by the tests of preprocessing."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines.codebook import Codebook, CodebookConfig
 from pipelines.dataset_folder import PreprocessConfig
 from pipelines.decode import DecodeConfig
+from pipelines.footage import Footage
 from pipelines.preprocess import preprocess
 from pipelines.shard_maker import ShardConfig
 from pipelines.storage import fingerprint
+from pipelines.video_labeller import LabelJob, LabelledRow, VideoLabeller
 from tests.conftest import MakeVideo
 
 SMALL = PreprocessConfig(
@@ -58,3 +62,21 @@ def small_dataset(
     out = tmp_path_factory.mktemp("datasets") / "two workers"
     assert preprocess([str(small_corpus)], out, small_config, workers=2) is not None
     return out
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives are labelled in the test's own process, by the code of a worker, which is quicker."""
+
+    def label_videos(
+        job: LabelJob, fresh: Sequence[Footage], finished: Sequence[Footage]
+    ) -> Iterator[LabelledRow]:
+        worker = VideoLabeller(job)
+        torch.set_num_threads(1)
+        for footage in (*fresh, *finished):
+            video = {"video_id": footage.video_id, "path": str(footage.path)}
+            for row in worker({"videos": [video | {"correct": footage in finished}]}):
+                yield LabelledRow(**row)
+
+    monkeypatch.setattr("pipelines.archive.label_videos", label_videos)
+    monkeypatch.setattr("ray.get_gpu_ids", list)

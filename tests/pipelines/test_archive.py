@@ -1,3 +1,7 @@
+import shutil
+from collections import Counter
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,8 +17,10 @@ from model.propagation.annotations import (
 )
 from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, propagate_archive
-from pipelines.archive_plan import LabelSource, plan
+from pipelines.archive_plan import LabelSource, annotated_videos, plan
+from pipelines.archive_stage import share_out
 from pipelines.evaluation_keypoints import evaluate_keypoints
+from pipelines.footage import Footage
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.davis import read_mask, write_mask
 from pipelines.labels.formats import open_labels, write_labels
@@ -69,7 +75,7 @@ def test_masks_follow_the_square_in_pictures_and_in_a_film(place, ray_session):
         assert (place / "out" / "overlays" / f"{name}.mp4").is_file()
 
 
-def test_what_cannot_be_labelled_is_an_error_row_and_the_rest_goes_on(place, ray_session):
+def test_what_cannot_be_labelled_is_an_error_row_and_the_rest_goes_on(place, in_this_process):
     (place / "archive" / "broken.mp4").write_bytes(b"nothing")
     write_mask(place / "labels" / "broken" / "00000.png", moving_square(0)[1])
     write_mask(place / "labels" / "gone" / "00000.png", moving_square(0)[1])
@@ -81,30 +87,47 @@ def test_what_cannot_be_labelled_is_an_error_row_and_the_rest_goes_on(place, ray
     picture_folder(place / "archive" / "torn")
     (place / "archive" / "torn" / "00003.png").write_bytes(b"\x89PNG torn")
     write_mask(place / "labels" / "torn" / "00000.png", moving_square(0)[1])
-    config = ArchiveConfig(LAB, get_protocol("crw"), overlays=False)
-    summary = propagate_archive(
-        place / "archive", place / "labels", place / "out", config, workers=1
-    )
-    rows = pq.read_table(place / "out" / "errors.parquet").to_pylist()
+    shutil.copy(place / "archive" / "_film.mp4", place / "archive" / "beyond.mp4")
+    write_mask(place / "labels" / "beyond" / "00000.png", moving_square(0)[1])
+    write_mask(place / "labels" / "beyond" / "00009.png", moving_square(0)[1])
+    picture_folder(place / "archive" / "small")
+    write_mask(place / "labels" / "small" / "00000.png", np.ones((32, 64), np.uint8))
+    summary, rows = propagated(place, anchors="all", overlays=False)
     assert {row["video_id"]: row["kind"] for row in rows} == {
         "broken": "unreadable",
+        "beyond": "no_frame",
         "empty": "unusable",
         "gone": "no_video",
         "late": "no_first_mask",
-        "torn": "unusable",
+        "small": "unusable",
+        "torn": "unreadable",
         "unlabelled": "no_labels",
     }
-    assert summary.videos_made == 2
-    made = {p.name for p in (place / "out" / "masks").iterdir() if not p.name.startswith(".")}
-    assert made == {"-first", "_film"}
+    by_id = {row["video_id"]: row["message"] for row in rows}
+    assert "64x32 px" in by_id["small"]
+    assert by_id["beyond"] == "frame 9 is annotated, it has 6 frames"
+    assert (summary.videos, summary.videos_made, summary.videos_failed) == (10, 2, 8)
+    assert summary.errors == Counter(row["kind"] for row in rows)
+    for folder in ("masks", "predictions"):
+        assert {p.stem for p in (place / "out" / folder).iterdir()} == {"-first", "_film"}
+    assert not [p for p in (place / "out").iterdir() if p.name.startswith(".")]
+
+    # What failed stays on record and is not tried again, until somebody asks for it.
+    shutil.rmtree(place / "archive" / "torn")
+    picture_folder(place / "archive" / "torn")
+    summary, again = propagated(place, anchors="all", overlays=False)
+    assert (summary.videos_made, again) == (0, rows)
+    summary, again = propagated(place, anchors="all", overlays=False, retry_errors=True)
+    assert summary.videos_made == 1
+    assert again == [row for row in rows if row["video_id"] != "torn"]
 
 
-def test_a_mask_of_another_size_is_refused_before_anything_starts(place):
+def test_a_mask_of_another_size_is_refused_where_every_video_is_looked_at(place):
     write_mask(place / "labels" / "-first" / "00000.png", np.ones((32, 64), np.uint8))
     with pytest.raises(
         UserError, match=r"-first, frame 00000: 64x32 px, its frame in .* is 64x64 px"
     ):
-        plan(place / "archive", LabelSource(place / "labels"))
+        annotated_videos(place / "archive", LabelSource(place / "labels"))
 
 
 def test_a_folder_with_other_things_in_it_is_refused(place):
@@ -113,6 +136,15 @@ def test_a_folder_with_other_things_in_it_is_refused(place):
     config = ArchiveConfig(LAB, get_protocol("crw"), overlays=False)
     with pytest.raises(UserError, match="holds no propagation"):
         propagate_archive(place / "archive", place / "labels", place / "out", config, workers=1)
+
+
+def propagated(place, **settings):
+    """Summary and error rows of a run over everything in the place."""
+    calls = {key: settings.pop(key) for key in ("retry_errors", "corrections") if key in settings}
+    config = ArchiveConfig(settings.pop("model", LAB), get_protocol("crw"), **settings)
+    folders = (place / name for name in ("archive", "labels", "out"))
+    summary = propagate_archive(*folders, config, workers=1, **calls)
+    return summary, pq.read_table(place / "out" / "errors.parquet").to_pylist()
 
 
 def place_of(index):
@@ -143,7 +175,7 @@ def carried(place, model=LAB, **settings):
 
 
 @pytest.mark.parametrize("model", ["lab", "flow"])
-def test_points_joints_and_boxes_follow_the_square(tmp_path, ray_session, model):
+def test_points_joints_and_boxes_follow_the_square(tmp_path, in_this_process, model):
     spec = ModelSpec(model, False, None, ColorizerConfig(), 0)
     labelled(tmp_path / "p", lambda i: PointAnnotation((4,), place_of(i)[None]), "tracks-npz")
     points = carried(tmp_path / "p", spec)
@@ -172,7 +204,7 @@ def test_points_joints_and_boxes_follow_the_square(tmp_path, ray_session, model)
         np.testing.assert_allclose(box.xywh_px_N4[0], [8 * (index + 1), 24, 16, 16], atol=6)
 
 
-def test_a_label_in_the_middle_goes_both_ways(tmp_path, ray_session):
+def test_a_label_in_the_middle_goes_both_ways(tmp_path, in_this_process):
     labelled(tmp_path, lambda i: MaskAnnotation(moving_square(i)[1]), "davis", (3,))
     masks = carried(tmp_path, direction="both", out_format="coco-video")
     assert (tmp_path / "out" / "labels" / "square.json").is_file()
@@ -182,7 +214,7 @@ def test_a_label_in_the_middle_goes_both_ways(tmp_path, ray_session):
         assert (seen & truth).sum() / (seen | truth).sum() > 0.6
 
 
-def test_every_annotated_frame_corrects_what_was_carried(tmp_path, ray_session):
+def test_every_annotated_frame_corrects_what_was_carried(tmp_path, in_this_process):
     """The second annotation names an object that the first does not, and is kept as it was given."""
 
     def annotation(index):
@@ -198,13 +230,24 @@ def test_every_annotated_frame_corrects_what_was_carried(tmp_path, ray_session):
     assert all((mask == 3).any() for mask in masks)
 
 
-def test_labels_of_frames_that_are_not_there_are_an_error_row(tmp_path, ray_session):
+def test_nothing_that_pairs_is_refused(tmp_path):
     labelled(tmp_path, lambda i: BoxAnnotation((1,), np.array([[8.0, 24, 16, 16]])), "mot", (0, 9))
-    picture_folder(tmp_path / "archive" / "square")
     picture_folder(tmp_path / "archive" / "other")
-    labels = LabelSource(tmp_path / "labels", anchors="all")
-    with pytest.raises(UserError, match="no label belongs"):
-        plan(tmp_path / "archive", labels)
+    with pytest.raises(UserError, match="no label belongs to a video in"):
+        plan(tmp_path / "archive", LabelSource(tmp_path / "labels"))
+
+
+def test_long_videos_go_first_and_short_ones_together():
+    videos = [(Footage(str(i), Path(str(i)), 0), frames) for i, frames in enumerate([900, 500])]
+    videos += [(Footage(str(i), Path(str(i)), 0), 10) for i in range(2, 202)]
+    tasks = share_out(videos, workers=1)
+    assert [item.video_id for task in tasks for item in task] == [str(i) for i in range(202)]
+    assert [len(task) for task in tasks[:2]] == [1, 1]
+    assert max(map(len, tasks)) == 3  # 2,000 frames in 64 tasks are 31
+    assert len(tasks[-1]) == 1
+    many = [(Footage(str(i), Path(str(i)), 0), 10) for i in range(5000)]
+    sizes = [len(task) for task in share_out(many, workers=2)]
+    assert sum(sizes) == 5000 and max(sizes) == 8 and sizes[-1] == 1
 
 
 def test_what_goes_forwards_only_is_refused_before_anything_starts():
@@ -221,7 +264,7 @@ def test_models_that_make_no_sense_are_refused(name):
         parse_model(name, untrained_width=4, seed=0)
 
 
-def test_an_output_of_joints_is_scored_as_it_is(tmp_path, ray_session):
+def test_an_output_of_joints_is_scored_as_it_is(tmp_path, in_this_process):
     joints = np.array([[dx, dy] for dx in (-4, 0, 4) for dy in (-4, -2, 0, 2, 4)])
     labelled(
         tmp_path,

@@ -10,7 +10,7 @@ import torch
 from model.propagation.annotations import MaskAnnotation
 from model.propagation.identity import IdentityPropagator
 from model.propagation.results import Carried, PropagationResult
-from pipelines.archive_plan import LabelSource, plan
+from pipelines.archive_plan import LabelSource, annotated_videos
 from pipelines.labels.davis import davis_palette, write_mask
 from pipelines.sequence_probe import probe_sequences
 
@@ -58,7 +58,7 @@ class Knowing:
 
 
 def test_scores_are_those_of_the_masks(folder: Path) -> None:
-    probe = probe_sequences(plan(folder, LabelSource(folder)).tasks, folder, Knowing())
+    probe = probe_sequences(annotated_videos(folder, LabelSource(folder)), folder, Knowing())
     one, two = probe.sequences
     assert (one.name, two.name) == ("one", "two")
     assert one.jf_mean == 1
@@ -70,7 +70,9 @@ def test_scores_are_those_of_the_masks(folder: Path) -> None:
 
 
 def test_the_last_frame_is_shown_under_its_mask(folder: Path) -> None:
-    probe = probe_sequences(plan(folder, LabelSource(folder)).tasks, folder, IdentityPropagator())
+    probe = probe_sequences(
+        annotated_videos(folder, LabelSource(folder)), folder, IdentityPropagator()
+    )
     for sequence in probe.sequences:
         tinted = sequence.last_frame_HW3.any(axis=2)
         np.testing.assert_array_equal(tinted, mask_of(0) == 1)

@@ -15,7 +15,8 @@ from model.color import rgb_to_lab
 from model.confidence.flags import FLAGS
 from model.confidence.tracker import ObjectConfidence, VideoConfidence
 from model.propagation.encoders import LabEncoder
-from model.propagation.engine import Encoder, Propagator
+from model.propagation.engine import Propagator
+from model.propagation.frame_encoder import Encoder
 from model.propagation.protocols import get_protocol
 from tests.model.propagation.stubs import STRIDE
 

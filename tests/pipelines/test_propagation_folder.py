@@ -1,0 +1,132 @@
+"""The output folder of a propagation: killed at any moment, a video is there whole or as before."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from model.errors import UserError
+from pipelines.propagation_folder import (
+    Attempts,
+    finished_videos,
+    prepare_propagation,
+    staged_video,
+    tidy,
+)
+
+CONFIG = {"protocol": "crw"}
+
+
+class Killed(BaseException):
+    """The run ends here."""
+
+
+def commit(out: Path, text: str, names: tuple[str, ...], *, part: bool = False) -> None:
+    with staged_video(out, "v", part=part) as place:
+        for folder in ("masks/v", "overlays", "predictions"):
+            (place / folder).mkdir(parents=True)
+        for name in names:
+            (place / "masks" / "v" / name).write_text(text)
+        (place / "overlays" / "v.mp4").write_text(text)
+        (place / "predictions" / "v.parquet").write_text(text)
+
+
+def contents(out: Path) -> dict[str, str]:
+    files = [path for path in out.rglob("*") if path.is_file() and path.parent != out]
+    return {str(path.relative_to(out)): path.read_text() for path in sorted(files)}
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("steps", range(12))
+def test_killed_at_any_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, part: bool
+) -> None:
+    """Every move and removal is a step; whoever runs next sees all of the new files or none."""
+    out = tmp_path / "out"
+    prepare_propagation(out, CONFIG, overwrite=False)
+    commit(out, "old", ("0.png", "1.png", "2.png"))
+    old = contents(out)
+    left = steps
+
+    def counted(real):
+        def call(*arguments, **options):
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return real(*arguments, **options)
+
+        return call
+
+    names = ("1.png", "2.png") if part else ("1.png",)
+    with monkeypatch.context() as patched:
+        for name in ("rename", "replace"):
+            patched.setattr(Path, name, counted(getattr(Path, name)))
+        patched.setattr("shutil.rmtree", counted(__import__("shutil").rmtree))
+        try:
+            commit(out, "new", names, part=part)
+            ended = True
+        except Killed:
+            ended = False
+    prepare_propagation(out, CONFIG, overwrite=False)
+    tidy(out)
+    new = {f"masks/v/{name}": "new" for name in names}
+    new |= {"overlays/v.mp4": "new", "predictions/v.parquet": "new"}
+    new = (old if part else {}) | new
+    assert contents(out) in ([new] if ended else [old, new])
+    assert finished_videos(out) == {"v"}
+    if steps < 2:
+        assert contents(out) == old  # or the test would kill nothing
+    if steps == 11:
+        assert ended
+
+
+def test_a_body_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    prepare_propagation(tmp_path / "out", CONFIG, overwrite=False)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        staged_video(tmp_path / "out", "v", part=False) as place,
+    ):
+        (place / "masks").mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert contents(tmp_path / "out") == {}
+    assert finished_videos(tmp_path / "out") == set()
+
+
+def test_a_video_without_predictions_or_without_labels_is_not_finished(tmp_path: Path) -> None:
+    prepare_propagation(tmp_path / "out", CONFIG, overwrite=False)
+    commit(tmp_path / "out", "old", ("0.png",))
+    (tmp_path / "out" / "predictions" / "v.parquet").rename(tmp_path / "aside")
+    assert finished_videos(tmp_path / "out") == set()
+    (tmp_path / "aside").rename(tmp_path / "out" / "predictions" / "v.parquet")
+    assert finished_videos(tmp_path / "out") == {"v"}
+    (tmp_path / "out" / "masks" / "v").rename(tmp_path / "aside")
+    assert finished_videos(tmp_path / "out") == set()
+
+
+def test_another_configuration_is_refused_and_overwrite_removes(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare_propagation(out, CONFIG, overwrite=False)
+    commit(out, "old", ("0.png",))
+    with pytest.raises(
+        UserError, match=r"out: made with another protocol \(crw\); use --overwrite"
+    ):
+        prepare_propagation(out, {"protocol": "uvc"}, overwrite=False)
+    assert finished_videos(out) == {"v"}
+    prepare_propagation(out, {"protocol": "uvc"}, overwrite=True)
+    assert contents(out) == {}
+
+
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match="would leave"),
+        staged_video(tmp_path, "../v", part=False),
+    ):
+        pass
+
+
+def test_attempts_are_counted_until_they_end(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path)
+    assert [attempts.begin("v"), Attempts(tmp_path).begin("v"), attempts.begin("w")] == [1, 2, 1]
+    attempts.end("v")
+    assert attempts.begin("v") == 1
