@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from model.errors import UserError
 from model.propagation.annotations import Annotation
 from pipelines.labels.codec import Frame, VideoInfo, frame_stem, once, safe_name
 from pipelines.labels.cvat_images import NOTHING, label_of
@@ -27,7 +28,10 @@ def write_cvat_images(
 ) -> None:
     """`root/VIDEO.xml`: the frames of one video. Raises `UserError` for what CVAT cannot hold."""
     path = root / f"{safe_name(root, video.video_id)}.xml"
-    write_images(path, [ImageLabels(video, *each) for each in once(path, frames)], annotated=True)
+    images = [ImageLabels(video, *each) for each in once(path, frames)]
+    if len({type(image.annotation) for image in images}) > 1:
+        raise UserError(f"{path}: labels of another kind than in the frames before it")
+    write_images(path, images, annotated=True)
 
 
 def write_images(path: Location, images: Sequence[ImageLabels], *, annotated: bool = False) -> None:
