@@ -184,9 +184,9 @@ def test_the_examples_of_the_document_are_read(tmp_path):
         read = [reader.read(video_id, frame) for frame in reader.frames(video_id)]
         kinds.append((suffix, type(read[0]).__name__, len(read)))
     assert kinds == [
+        ("json", "MaskAnnotation", 1),
         ("xml", "BoxAnnotation", 9),
         ("xml", "MaskAnnotation", 1),
-        ("xml", "BoxAnnotation", 9),
         ("json", "KeypointAnnotation", 1),
         ("csv", "PointAnnotation", 2),
     ]
