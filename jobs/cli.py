@@ -31,7 +31,7 @@ COMMANDS = (
     ("propagate", "jobs.propagate:propagate_command", "Carry labels through videos."),
     ("colorize", "jobs.colorize:colorize_command", "Recolour a video from its first frame."),
     ("embed", "jobs.embed:embed_command", "Show a video's embeddings as colours."),
-    ("report", "jobs.report:report_command", "Write a page about a propagation."),
+    ("report", "jobs.report:report_command", "Write the gallery to review labels in."),
     ("demo", "jobs.demo:demo_command", "All of it on small videos, in minutes."),
 )
 EVALUATIONS = (
@@ -41,6 +41,14 @@ EVALUATIONS = (
     ("boxes", "Success and precision as on OTB."),
     ("points", "Jaccard and position accuracy as on TAP-Vid."),
 )
+CONFIDENCES = (("fit", "Fit it on propagations whose truth is known."),)
+REVIEWS = (("export", "Write the frames that most need a person."),)
+GROUPS = (
+    ("evaluate", "Score predictions with the field's metrics.", EVALUATIONS),
+    ("confidence", "Make a confidence model from annotated videos.", CONFIDENCES),
+    ("review", "Put right what a propagation got wrong.", REVIEWS),
+)
+"""Commands of commands: `huetrack evaluate masks`."""
 
 
 _ENVIRONMENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -58,16 +66,12 @@ def build_app(called: str | None = None, kind_called: str | None = None) -> App:
     )
     for name, target, summary in COMMANDS:
         app.command(target, name=name, help=None if name == called else summary)
-    evaluate = App(name="evaluate", help="Score predictions with the field's metrics.")
-    for kind, summary in EVALUATIONS:
-        target = f"jobs.evaluate:evaluate_{kind}_command"
-        evaluate.command(target, name=kind, help=None if kind == kind_called else summary)
-    app.command(evaluate)
-    confidence = App(name="confidence", help="Make a confidence model from annotated videos.")
-    summary = "Fit it on propagations whose truth is known."
-    target = "jobs.confidence:confidence_fit_command"
-    confidence.command(target, name="fit", help=None if kind_called == "fit" else summary)
-    app.command(confidence)
+    for group, about, members in GROUPS:
+        commands = App(name=group, help=about)
+        for kind, summary in members:
+            target = f"jobs.{group}:{group}_{kind}_command"
+            commands.command(target, name=kind, help=None if kind == kind_called else summary)
+        app.command(commands)
     return app
 
 
@@ -109,7 +113,7 @@ def main() -> None:
 
 
 def _refuse_unknown_command(arguments: Sequence[str]) -> None:
-    names = [*(name for name, _, _ in COMMANDS), "evaluate", "confidence"]
+    names = [name for name, _, _ in (*COMMANDS, *GROUPS)]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
         raise UserError(f"{arguments[0]}: no such command (there are {', '.join(sorted(names))})")
 

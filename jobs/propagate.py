@@ -19,6 +19,7 @@ from pipelines.models import parse_model
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.progress import Progress, Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
+from pipelines.review.page import PAGE, write_review_page
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class PropagateOptions:
     """File or folder with the annotations: masks, joints, boxes or points in any format of
     docs/labels.md."""
     out: LocationOption
-    """Output folder: masks/ or labels/, predictions/, overlays/, errors.parquet, summary.json."""
+    """Output folder: masks/ or labels/, predictions/, overlays/, report/, errors.parquet, summary.json."""
     model: str
     """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
     with `+lab` for colours joined; `lab` (colours alone), `flow` (optical flow) or `identity` (the
@@ -103,6 +104,9 @@ def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")])
     with tracking:
         summary = run_propagation(options, tracking)
         tracking.finish(summary)
+    page = options.out / "report" / PAGE
+    if summary.videos_made or summary.videos_corrected or not page.is_file():
+        page = write_review_page(options.out)
     protocol = summary.config["protocol"]
     ignored = f" (ignored: {protocol['ignored']})" if "ignored" in protocol else ""
     print_facts(
@@ -121,6 +125,7 @@ def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")])
             "predictions": f"{options.out / PREDICTIONS} ({summary.predictions} rows)",
             **_trust(summary),
             "failed videos": options.out / "errors.parquet",
+            "review": page,
             **({"tracking": tracking.describe()} if tracking.describe() else {}),
         },
     )

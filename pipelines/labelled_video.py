@@ -25,6 +25,7 @@ from pipelines.label_output import (
 )
 from pipelines.labels.codec import Frame, LabelReader, VideoInfo
 from pipelines.labels.formats import write_labels
+from pipelines.overlay_film import OverlayFilm
 from pipelines.pictures import drawn
 from pipelines.prediction_rows import prediction_rows
 from pipelines.predictions import FOLDER as PREDICTIONS
@@ -39,7 +40,6 @@ from pipelines.propagation_folder import OVERLAYS, folder_bytes, predictions_of,
 from pipelines.span_carrier import CarriedFrame, SpanCarrier
 from pipelines.spans import Span
 from pipelines.storage import Location, inside
-from pipelines.video import H264Writer
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class _Pass:
         source, reader = maker.labels
         first = reader.read(footage.video_id, self._first_label(reader))
         self._format = format_for(first, maker.wanted.out_format)
+        self._known = reader.info(footage.video_id)
         self._empty = empty_like(first, size_hw)
         self._committed = CommittedLabels(self._out, footage.video_id, self._format)
         self._anchors = find_anchors(local, maker.labels, maker.corrections, self._kept())
@@ -150,7 +151,7 @@ class _Pass:
         if not any(wanted for _, wanted in self._spans):
             return Made("unchanged")
         video_id = self._footage.video_id
-        known = self._maker.labels[1].info(video_id)
+        known = self._known
         with staged_video(self._out, video_id, part=self._earlier is not None) as place:
             predictions = inside(place / PREDICTIONS, f"{video_id}.parquet")
             predictions.parent.mkdir()
@@ -169,16 +170,16 @@ class _Pass:
         return Made("made" if self._earlier is None else "corrected", self._made, size)
 
     @contextlib.contextmanager
-    def _film(self, path: Path) -> Iterator[H264Writer | None]:
+    def _film(self, path: Path) -> Iterator[OverlayFilm | None]:
         if not self._maker.wanted.overlays:
             yield None
             return
         path.parent.mkdir()
-        with H264Writer(path, self._local.fps_hz()) as film:
+        with OverlayFilm(path, self._local.fps_hz()) as film:
             yield film
 
     def _labels_of(
-        self, film: H264Writer | None, writer: PredictionWriter
+        self, film: OverlayFilm | None, writer: PredictionWriter
     ) -> Iterator[tuple[Frame, Annotation]]:
         """What the file or folder of labels gets; frames of a folder that stay as they are, not."""
         scorer = self._maker.confidence
@@ -191,14 +192,13 @@ class _Pass:
             if each.result is None:
                 record = self._committed.read(frame.name, frame.index, self._empty)
                 rows = old_rows.get(frame.index)
-                if rows is not None:
-                    writer.copy(rows)
+                flagged = rows is not None and writer.copy(rows)
             else:
                 record = next(carried.record for carried in each.result.carried)
-                writer.add(self._rows(each, confidence))
+                flagged = writer.add(self._rows(each, confidence))
                 self._made += 1
             if film is not None:
-                film.write(drawn(frame.picture_HW3, record))
+                film.write(drawn(frame.picture_HW3, record), flagged)
             if each.result is not None or self._format not in MASK_FOLDERS:
                 yield frame_key(self._format, frame.name, frame.index), record
 
@@ -233,6 +233,7 @@ class _Pass:
             height_px=self._size_hw[0],
             width_px=self._size_hw[1],
             seconds=round(self._end_s + 1 / fps_hz, 6),
+            object_names={str(i): name for i, name in self._known.object_names.items() if name},
         )
 
 

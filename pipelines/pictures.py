@@ -1,6 +1,6 @@
 """Pictures for people: masks over frames, recoloured video, embeddings as colours."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import cv2
@@ -21,10 +21,18 @@ from model.propagation.colours import ColourPropagator
 from model.propagation.encoders import ColorizerEncoder, luma
 from model.propagation.protocols import get_protocol
 from pipelines.labels.davis import davis_palette
+from pipelines.object_colours import object_rgb, palette_index
+from pipelines.skeletons import bones_between
+
+WHITE = (255, 255, 255)
 
 
 def drawn(frame_HW3: np.ndarray, labels: Annotation) -> np.ndarray:
-    """Frame with its labels over it, each object in its palette colour: uint8 RGB [H, W, 3]."""
+    """Frame with its labels over it, each object in its colour: uint8 RGB [H, W, 3].
+
+    A person with J-HMDB's or COCO's joints gets the bones between those that are seen, in its colour;
+    joints have a colour each, so that left and right can be told apart.
+    """
     if isinstance(labels, MaskAnnotation):
         return overlay(frame_HW3, labels.ids_HW)
     picture = np.ascontiguousarray(frame_HW3).copy()
@@ -33,38 +41,48 @@ def drawn(frame_HW3: np.ndarray, labels: Annotation) -> np.ndarray:
         for label, (x, y, width, height) in zip(labels.ids, labels.xywh_px_N4, strict=True):
             if np.isfinite([x, y, width, height]).all():
                 corners = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
-                cv2.rectangle(picture, *corners, _colour_of(label), thick_px)
-        return picture
-    for label, xy_px in _places(labels):
-        cv2.circle(picture, (round(xy_px[0]), round(xy_px[1])), 3 * thick_px, (255,) * 3, -1)
-        cv2.circle(picture, (round(xy_px[0]), round(xy_px[1])), 2 * thick_px, _colour_of(label), -1)
+                cv2.rectangle(picture, *corners, object_rgb(label), thick_px)
+    elif isinstance(labels, KeypointAnnotation):
+        for label, joints_K2 in zip(labels.ids, labels.xy_px_NK2, strict=True):
+            spots = [_spot(xy_px) for xy_px in joints_K2]
+            _draw_bones(picture, spots, object_rgb(label), thick_px)
+            for joint, spot in enumerate(spots, start=1):
+                _draw_spot(picture, spot, object_rgb(joint), thick_px)
+    elif isinstance(labels, PointAnnotation):
+        for label, xy_px in zip(labels.ids, labels.xy_px_N2, strict=True):
+            _draw_spot(picture, _spot(xy_px), object_rgb(label), thick_px)
     return picture
 
 
-def _places(labels: Annotation) -> Iterator[tuple[int, np.ndarray]]:
-    """Number and place in px of every joint or point that is seen."""
-    if isinstance(labels, KeypointAnnotation):
-        for joints_K2 in labels.xy_px_NK2:
-            yield from ((k, xy) for k, xy in enumerate(joints_K2, 1) if np.isfinite(xy).all())
-    elif isinstance(labels, PointAnnotation):
-        for label, xy in zip(labels.ids, labels.xy_px_N2, strict=True):
-            if np.isfinite(xy).all():
-                yield label, xy
+def _spot(xy_px: np.ndarray) -> tuple[int, int] | None:
+    """The pixel of a joint or point; None where it is not seen."""
+    return (round(xy_px[0]), round(xy_px[1])) if np.isfinite(xy_px).all() else None
 
 
-def _palette_index(ids: np.ndarray) -> np.ndarray:
-    """Ids above 255 take the colours from the first on again."""
-    return np.where(ids > 0, (ids - 1) % 255 + 1, 0).astype(np.uint8)
+def _draw_spot(
+    picture: np.ndarray, spot: tuple[int, int] | None, rgb: tuple[int, int, int], thick_px: int
+) -> None:
+    if spot is not None:
+        cv2.circle(picture, spot, 3 * thick_px, WHITE, -1)
+        cv2.circle(picture, spot, 2 * thick_px, rgb, -1)
 
 
-def _colour_of(label: int) -> tuple[int, ...]:
-    """Label 0 is an object where there is no background."""
-    return tuple(davis_palette()[_palette_index(np.array(label + 1))].tolist())
+def _draw_bones(
+    picture: np.ndarray,
+    spots: Sequence[tuple[int, int] | None],
+    rgb: tuple[int, int, int],
+    thick_px: int,
+) -> None:
+    for bone in bones_between(len(spots)):
+        one, other = (spots[joint] for joint in bone)
+        if one is not None and other is not None:
+            cv2.line(picture, one, other, WHITE, 3 * thick_px, cv2.LINE_AA)
+            cv2.line(picture, one, other, rgb, thick_px, cv2.LINE_AA)
 
 
 def overlay(frame_HW3: np.ndarray, mask_HW: np.ndarray, opacity: float = 0.5) -> np.ndarray:
     """Frame with each object tinted in its palette colour and outlined."""
-    mask_HW = _palette_index(mask_HW.astype(np.int64))
+    mask_HW = np.where(mask_HW > 0, palette_index(mask_HW), np.uint8(0))
     colours = davis_palette()[mask_HW]
     tinted = cv2.addWeighted(frame_HW3, 1 - opacity, colours, opacity, 0)
     picture = np.where((mask_HW > 0)[..., None], tinted, frame_HW3)

@@ -7,7 +7,7 @@ same bytes.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -61,6 +61,8 @@ class VideoFacts:
     width_px: int
     seconds: float
     """How long it lasts."""
+    object_names: Mapping[str, str] = field(default_factory=dict)
+    """The category of an object by its id, where the labels say it."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +100,22 @@ class PredictionWriter:
     ) -> None:
         self._writer.close()
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The rows of the next frame (`pipelines/prediction_rows.py`)."""
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """The rows of the next frame (`pipelines/prediction_rows.py`). Returns whether any has a flag."""
         self._rows += rows
         self._count += len(rows)
         if self._count >= ROW_GROUP_ROWS:
             self._flush()
+        return any(row["flags"] for row in rows)
 
-    def copy(self, batch: pa.RecordBatch) -> None:
-        """Rows of another file, just as they are."""
+    def copy(self, batch: pa.RecordBatch) -> bool:
+        """Rows of another file, just as they are. Returns whether any has a flag."""
         self._pack()
         self._waiting.append(batch)
         self._count += batch.num_rows
         if self._count >= ROW_GROUP_ROWS:
             self._flush()
+        return bool(pc.sum(pc.list_value_length(batch.column("flags"))).as_py())
 
     def finish(self, video: VideoFacts, anchors: Mapping[int, str]) -> None:
         """Write what is left, and the metadata."""

@@ -1,37 +1,25 @@
 """From output folders to the records of the report page."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from PIL import Image
 
-from model.errors import UserError
 from pipelines.evaluation import MaskEvaluation, evaluate_masks, global_numbers
 from pipelines.footage import Footage, find_footage
 from pipelines.models import read_colorizer
 from pipelines.pictures import embedding_sheet, recoloured
+from pipelines.propagation_folder import finished_videos
 from pipelines.report.records import Film, PropagatedVideo, Report, TableRow
+from pipelines.review.archive import propagation_of
+from pipelines.review.page import PAGE
 from pipelines.run_folder import CONFIG_FILE, read_history, weights_of
-from pipelines.storage import Location, files_in, folders_in, location, read_json
+from pipelines.storage import Location, files_in, location
 from pipelines.video import write_h264
-
-
-def propagation_of(out: Location) -> dict[str, Any]:
-    """`summary.json` of a finished propagation. Raises `UserError`."""
-    summary: dict[str, Any] = read_json(out / "summary.json")
-    if "fingerprint" not in summary or "protocol" not in summary.get("config", {}):
-        raise UserError(f"{out}: holds no finished propagation")
-    return summary
-
-
-def labelled_videos(out: Location) -> list[str]:
-    """Ids of the videos that a propagation labelled."""
-    masks = out / "masks"
-    if not masks.is_dir():
-        raise UserError(f"{out}: holds no masks")
-    return [name for name in folders_in(masks) if not name.startswith(".")]
 
 
 def table_row(out: Location, evaluation: MaskEvaluation) -> TableRow:
@@ -45,13 +33,16 @@ def table_row(out: Location, evaluation: MaskEvaluation) -> TableRow:
 
 
 def propagated_videos(
-    out: Location, footage: Iterable[Footage], evaluation: MaskEvaluation | None
+    out: Location, footage: Iterable[Footage], evaluation: MaskEvaluation | None, most: int
 ) -> tuple[PropagatedVideo, ...]:
-    """Videos that have an overlay, with J of every frame where it is known."""
+    """At most `most` videos that have an overlay, with J of every frame where it is known, and then those of
+    the lowest J."""
     scores = evaluation.to_json()["per_frame"] if evaluation else {}
     rates = {item.video_id: item for item in footage}
     found: list[PropagatedVideo] = []
-    for video_id in labelled_videos(out):
+    for video_id in _worst_first(sorted(finished_videos(out)), scores):
+        if len(found) == most:
+            break
         film = out / "overlays" / f"{video_id}.mp4"
         if not film.is_file():
             continue
@@ -71,7 +62,17 @@ def propagated_videos(
                 j_by_object={name: tuple(o["J"]) for name, o in objects.items()},
             )
         )
-    return tuple(found)
+    return tuple(sorted(found, key=lambda video: video.video_id))
+
+
+def _worst_first(videos: list[str], scores: dict[str, Any]) -> list[str]:
+    """By mean J over objects and frames; those without a score last, in the order they came in."""
+
+    def mean_j(video_id: str) -> float:
+        values = [j for scored in scores.get(video_id, {}).values() for j in scored["J"]]
+        return float(np.nanmean(values)) if np.isfinite(values).any() else math.inf
+
+    return sorted(videos, key=mean_j)
 
 
 def pictures_of_run(
@@ -105,6 +106,7 @@ def collect_report(
     truth: Location | None,
     run: Location | None,
     compare: Sequence[Location],
+    most_films: int,
     most_pictures: int,
     folder: Path,
 ) -> Report:
@@ -114,7 +116,7 @@ def collect_report(
     """
     summary = propagation_of(out)
     where = archive if archive is not None else location(summary["archive"])
-    videos = labelled_videos(out)
+    videos = sorted(finished_videos(out))
     footage = [item for item in find_footage(where) if item.video_id in set(videos)]
     evaluation = evaluate_masks(truth, out, sequences=videos) if truth is not None else None
     rows: list[TableRow] = []
@@ -134,9 +136,10 @@ def collect_report(
         title=f"Labels carried through {len(videos)} videos",
         subtitle=f"model {model}, protocol {protocol}",
         rows=tuple(rows),
-        videos=propagated_videos(out, footage, evaluation),
+        videos=propagated_videos(out, footage, evaluation, most_films),
         recoloured=films,
         pictures=sheets,
         history=history,
         config=config,
+        gallery_page=PAGE,
     )

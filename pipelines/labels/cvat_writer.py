@@ -55,7 +55,7 @@ def write_cvat(
                 raise UserError(f"{where}: {count} joints instead of {len(joints)}")
         index = frame_index(where, frame)
         last = max(last, index)
-        for object_id, shape in _shapes(where, annotation, joints):
+        for object_id, shape in shapes_of(where, annotation, joints):
             if object_id < 1:
                 raise UserError(
                     f"{where}: the ids of CVAT's tracks begin at 1 here, not {object_id}"
@@ -79,9 +79,10 @@ def write_cvat(
     write_bytes(path, tostring(document, "utf-8", xml_declaration=True))
 
 
-def _shapes(
+def shapes_of(
     where: str, annotation: Annotation, joints: tuple[str, ...]
 ) -> Iterator[tuple[int, Element]]:
+    """The id and the shape of every object in a frame. Raises `UserError` for colours."""
     if isinstance(annotation, MaskAnnotation):
         for object_id in np.unique(annotation.ids_HW).tolist():
             if object_id:

@@ -19,6 +19,9 @@ from pipelines.labels.codec import (
     Write,
 )
 from pipelines.labels.cvat import parse_cvat
+from pipelines.labels.cvat_images import FILE_NAME as CVAT_IMAGES_NAME
+from pipelines.labels.cvat_images import parse_cvat_images
+from pipelines.labels.cvat_images_writer import write_cvat_images
 from pipelines.labels.cvat_writer import write_cvat
 from pipelines.labels.jhmdb import FILE_NAME as JHMDB_NAME
 from pipelines.labels.jhmdb import parse_jhmdb, write_jhmdb
@@ -132,6 +135,13 @@ def _many_in_one(
     return _one_by_one(partial(with_suffix, suffix), parse_one, location)
 
 
+def _open_cvat_images(location: Location) -> LabelReader:
+    """As CVAT exports a task of several videos, or a file for each of them."""
+    whole = location / CVAT_IMAGES_NAME
+    place = whole if location.is_dir() and whole.is_file() else location
+    return _many_in_one(".xml", parse_cvat_images, place)
+
+
 def _read_coco(parse: Callable[[Location, Any], dict[str, ParsedVideo]]) -> Callable[..., Any]:
     return partial(_many_in_one, ".json", lambda path: parse(path, read_json(path)))
 
@@ -188,6 +198,12 @@ FORMATS: Mapping[str, Format] = {
             "boxes, masks, points or skeletons: VIDEO.xml of CVAT for video 1.1",
             partial(_one_by_one, partial(with_suffix, ".xml"), parse_cvat),
             write_cvat,
+        ),
+        Format(
+            "cvat-images",
+            "boxes, masks, points or skeletons in single frames: annotations.xml of CVAT for images 1.1",
+            _open_cvat_images,
+            write_cvat_images,
         ),
         Format(
             "tracks-csv",

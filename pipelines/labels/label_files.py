@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from model.errors import UserError
-from pipelines.labels.checks import read_lines
+from pipelines.labels.checks import read_content, read_lines
 from pipelines.labels.jhmdb import FILE_NAME as JHMDB_NAME
 from pipelines.labels.layout import find_masks
 from pipelines.labels.mask_folders import META, is_youtube_vos
@@ -43,9 +43,11 @@ def _of_file(path: Location) -> str | None:
         return _of_json(path)
     if suffix == ".txt":
         return _of_text(path)
+    if suffix == ".xml":
+        return "cvat-images" if re.search(rb"<image\s", read_content(path)) else "cvat"
     if suffix == ".mat":
         return "jhmdb"
-    return {".xml": "cvat", ".csv": "tracks-csv", ".npz": "tracks-npz"}.get(suffix)
+    return {".csv": "tracks-csv", ".npz": "tracks-npz"}.get(suffix)
 
 
 def _of_json(path: Location) -> str | None:

@@ -49,7 +49,8 @@ class PropagatedVideo:
 class Report:
     """The whole page; a part without data is left out of it.
 
-    `history` are the lines of a training run's `history.jsonl`, `config` is shown as YAML.
+    `history` are the lines of a training run's `history.jsonl`, `config` is shown as YAML, and
+    `gallery_page` is the address of the page with all videos.
     """
 
     title: str
@@ -60,3 +61,4 @@ class Report:
     pictures: tuple[Film, ...]
     history: tuple[Mapping[str, Any], ...]
     config: Mapping[str, Any]
+    gallery_page: str = ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.errors import UserError
-from pipelines.labels.davis import davis_palette
+from pipelines.object_colours import css_colour
 from pipelines.report.records import PropagatedVideo
 
 
@@ -85,9 +85,8 @@ def timeline(video: PropagatedVideo, film_frames: int) -> Timeline | None:
 
 def object_colour(object_id: str, position: int) -> str:
     """The DAVIS palette's colour of an object id; one that is no index goes by its position."""
-    is_index = object_id.isascii() and object_id.isdigit() and 0 < int(object_id) < 256
-    red, green, blue = davis_palette()[int(object_id) if is_index else position % 255 + 1]
-    return f"rgb({red} {green} {blue})"
+    is_index = object_id.isascii() and object_id.isdigit()
+    return css_colour(int(object_id) if is_index else position + 1)
 
 
 def _polylines(values: Sequence[float], first: int) -> tuple[str, ...]:

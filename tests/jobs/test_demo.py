@@ -33,7 +33,7 @@ def test_it_renders_trains_scores_and_reports(
         assert objects
         assert all(key.startswith("scene-00000_") for key in objects)
         assert all(entry.keys() >= {"J-Mean", "F-Mean"} for entry in objects.values())
-    page = (out / "trained" / "report" / "index.html").read_text()
+    page = (out / "trained" / "report" / "summary.html").read_text()
     assert "untrained" in page
     printed = capsys.readouterr().out
     assert "protocol crw" in printed

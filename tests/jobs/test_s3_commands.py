@@ -104,7 +104,10 @@ def test_propagate_evaluate_and_report_on_s3(
     assert run(["evaluate", "masks", truth, str(here), "--json", str(tmp_path / "s.json")]) == 0
     assert read_json(bucket / "scores.json") == read_json(tmp_path / "s.json")
     assert run(["report", str(out), "--truth", truth]) == 0
-    page = (out / "report" / "index.html").read_text()
+    gallery = (out / "report" / "gallery" / "videos.js").read_text()
+    assert '"id":["-a","b c"]' in gallery and '"film":[1,1],"sheet":[1,1]' in gallery
+    assert "2 videos" in (out / "report" / "index.html").read_text()
+    page = (out / "report" / "summary.html").read_text()
     assert "-a" in page and "b c" in page
     again = read_mask(out / "masks" / "-a" / "00000.png")
     assert run([*command, "--overwrite", "--no-overlays"]) == 0

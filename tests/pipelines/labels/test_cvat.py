@@ -280,7 +280,6 @@ def test_files_that_cannot_be_read_as_one_video_are_refused(tmp_path):
         ([track(box(0, 0))], f"<meta><task>{size}</task></meta>", "more than a frame can have"),
         ([track(box(0, 0))], "<meta><task><size>-1</size></task></meta>", "the size must be 0"),
         ([], "<meta><project/></meta>", "a project of several videos"),
-        (['<image id="0" name="a.jpg"/>'], META, "CVAT for images"),
         ([track(skeleton(0, point(0, "1,1", label="ear")))], LABELS, "the same joints"),
     ):
         with pytest.raises(UserError, match=rf"cat\.xml.*{cause}"):

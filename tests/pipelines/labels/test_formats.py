@@ -37,10 +37,11 @@ HELD = {
     "coco-video": MASK,
     "coco-keypoints": JOINTS,
     "cvat": MASK,
+    "cvat-images": MASK,
     "tracks-csv": POINT,
     "tracks-npz": POINT,
 }
-BY_STEM = {"davis", "youtube-vos", "coco-video", "coco-keypoints"}
+BY_STEM = {"davis", "youtube-vos", "coco-video", "coco-keypoints", "cvat-images"}
 every_format = pytest.mark.parametrize("name", FORMATS)
 
 
@@ -185,6 +186,7 @@ def test_the_examples_of_the_document_are_read(tmp_path):
     assert kinds == [
         ("json", "MaskAnnotation", 1),
         ("xml", "BoxAnnotation", 9),
+        ("xml", "MaskAnnotation", 1),
         ("json", "KeypointAnnotation", 1),
         ("csv", "PointAnnotation", 2),
     ]
