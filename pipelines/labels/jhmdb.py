@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import scipy.io
-import scipy.io.matlab
 from numpy.typing import NDArray
 
 from model.errors import UserError
@@ -67,14 +65,18 @@ def parse_jhmdb(path: Location, video_id: str) -> ParsedVideo:
 
 
 def _read_places(path: Location) -> NDArray[np.float64]:
+    # Imported here, for it takes as long as the rest of a short command together.
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
     try:
         with local_file(path) as file:
-            found = scipy.io.loadmat(file, appendmat=False, variable_names=["pos_img"])
+            found = loadmat(file, appendmat=False, variable_names=["pos_img"])
         places = found["pos_img"]
     except KeyError as error:
         raise UserError(f"{path}: holds no pos_img") from error
     except (
-        scipy.io.matlab.MatReadError,
+        MatReadError,
         ValueError,
         TypeError,
         NotImplementedError,  # version 7.3, which is HDF5
@@ -106,6 +108,8 @@ def write_jhmdb(
 ) -> None:
     """`root/VIDEO/joint_positions.mat`, for one person in every frame from 0 on; NaN for a joint that
     is not seen."""
+    from scipy.io import savemat
+
     path = root / safe_name(root, video.video_id) / FILE_NAME
     places: dict[int, NDArray[np.float64]] = {}
     for frame, annotation in of_kind(path, KeypointAnnotation, frames):
@@ -121,7 +125,7 @@ def write_jhmdb(
 
     def write(file: Path) -> None:
         variables = {"pos_img": xy_px_TK2.transpose(2, 1, 0)}
-        scipy.io.savemat(file, variables, appendmat=False, do_compression=True)
+        savemat(file, variables, appendmat=False, do_compression=True)
         with file.open("r+b") as written:
             written.write(_HEADER_TEXT)
 
