@@ -12,8 +12,14 @@ from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
 from pipelines.archive_plan import Direction
+from pipelines.labels.coco_collection import collect_coco_videos
 from pipelines.models import parse_model
 from pipelines.propagation_folder import LABEL_FOLDERS
+from pipelines.storage import remove_files
+
+COLLECTION = "labels.json"
+"""All videos in one file, where the format has room for them: made from the files of single ones, at the
+end of every run."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class PropagateOptions:
     labels_format: str = "auto"
     """Format of the annotations, where `auto` does not tell it."""
     out_format: str = "auto"
-    """Format to write; by default palette PNG for masks, else the plainest that holds the labels."""
+    """Format to write; by default palette PNG for masks, else the plainest that holds the labels.
+    `coco-video` writes a file a video, and labels.json with all of them."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
     weights: str | None = None
@@ -113,7 +120,7 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
         out_format=options.out_format,
     )
     with connected_ray(options.workers), ProgressDisplay() as progress:
-        return propagate_archive(
+        summary = propagate_archive(
             options.archive,
             options.labels,
             options.out,
@@ -122,3 +129,9 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
             overwrite=options.overwrite,
             progress=progress,
         )
+    collection = options.out / COLLECTION
+    if options.out_format == "coco-video":
+        collect_coco_videos(options.out / "labels", collection)
+    else:
+        remove_files([collection])
+    return summary

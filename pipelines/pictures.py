@@ -47,7 +47,7 @@ def _places(labels: Annotation) -> Iterator[tuple[int, np.ndarray]]:
         for joints_K2 in labels.xy_px_NK2:
             yield from ((k, xy) for k, xy in enumerate(joints_K2, 1) if np.isfinite(xy).all())
     elif isinstance(labels, PointAnnotation):
-        for label, xy in zip(labels.ids, labels.xy_px_N2, strict=True):
+        for label, xy in zip(labels.ids, labels.seen_px, strict=True):
             if np.isfinite(xy).all():
                 yield label, xy
 
