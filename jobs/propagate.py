@@ -132,6 +132,6 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
     collection = options.out / COLLECTION
     if options.out_format == "coco-video":
         collect_coco_videos(options.out / "labels", collection)
-    else:
+    elif collection.is_file():
         remove_files([collection])
     return summary
