@@ -21,7 +21,7 @@ from tests.conftest import MakeVideo
 
 Training = Callable[..., TrainOptions]
 """(run, steps=STEPS, **options) -> options of a training of a few seconds, two workers unless told."""
-STEPS, EVERY = 60, 10
+STEPS, EVERY = 120, 10
 """Steps of a training, and steps between two checkpoints, each of which is validated."""
 
 
