@@ -48,8 +48,8 @@ class EvaluateMasksOptions:
     curves: LocationOption | None = None
     """Folder for a PNG a sequence: J and F of every object over the frames."""
 
-    processes: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Worker processes at most; by default one for each CPU core."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Threads; by default one for each CPU core."""
 
     sequences: tuple[str, ...] | None = None
     """A sequence to score, the flag once for each; by default all that TRUTH has."""
@@ -64,7 +64,7 @@ def evaluate_masks_command(options: Annotated[EvaluateMasksOptions, Parameter(na
     Example: huetrack evaluate masks --truth DAVIS --pred out --json scores.json --curves curves
     """
     evaluation = evaluate_masks(
-        options.truth, options.pred, options.processes, options.sequences, options.dataset
+        options.truth, options.pred, options.workers, options.sequences, options.dataset
     )
     return _report(evaluation, mask_tables(evaluation), options.json, options.curves)
 

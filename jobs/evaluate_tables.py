@@ -31,7 +31,9 @@ def mask_tables(evaluation: MaskEvaluation) -> list[Table]:
     )
     objects = sum(len(sequence.objects) for sequence in evaluation.sequences)
     columns = global_numbers(evaluation.summary)
-    title = f"{len(evaluation.sequences)} sequences, {objects} objects"
+    title = ", ".join(
+        (_counted_as(len(evaluation.sequences), "sequence"), _counted_as(objects, "object"))
+    )
     names, values = zip(*columns, strict=True)
     return [by_object, _table(title, names, [values], first_is_name=False)]
 
@@ -53,7 +55,7 @@ def keypoint_tables(evaluation: KeypointEvaluation, mode: PckMode) -> list[Table
         _table(f"PCK ({mode}), by sequence", ("Sequence", "Frames", *alphas), by_video),
         _table(f"PCK ({mode}), by joint", ("Joint", "Counted", *alphas), by_joint),
         _table(
-            f"{len(evaluation.videos)} sequences, mean over joints",
+            f"{_counted_as(len(evaluation.videos), 'sequence')}, mean over joints",
             ("Mode", "Counted", *alphas),
             [
                 (each, _counted(each_scores), *each_scores.mean)
@@ -94,7 +96,7 @@ def box_tables(evaluation: BoxEvaluation) -> list[Table]:
     values = (summary.success_auc, summary.precision_at_20_px)
     return [
         _table("Boxes, by sequence", ("Sequence", "Frames", *names), by_sequence),
-        _table(f"{len(by_sequence)} sequences", names, [values], first_is_name=False),
+        _table(_counted_as(len(by_sequence), "sequence"), names, [values], first_is_name=False),
     ]
 
 
@@ -114,8 +116,12 @@ def point_tables(evaluation: PointEvaluation) -> list[Table]:
     overall = [averages(evaluation.summary)]
     return [
         _table(title, ("Sequence", "Points", *names), by_video),
-        _table(f"{len(by_video)} sequences", names, overall, first_is_name=False),
+        _table(_counted_as(len(by_video), "sequence"), names, overall, first_is_name=False),
     ]
+
+
+def _counted_as(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _counted(scores: PckScores) -> int:

@@ -15,11 +15,17 @@ from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, Corrections, propagate_archive
 from pipelines.archive_plan import Direction
+from pipelines.labels.coco_collection import collect_coco_videos
 from pipelines.models import parse_model
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.progress import Progress, Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
 from pipelines.review.page import PAGE, write_review_page
+from pipelines.storage import remove_files
+
+COLLECTION = "labels.json"
+"""All videos in one file, where the format has room for them: made from the files of single ones, at the
+end of every run."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class PropagateOptions:
     corrections_format: str = "auto"
     """Format of the corrections, where `auto` does not tell it."""
     out_format: str = "auto"
-    """Format to write; by default palette PNG for masks, else the plainest that holds the labels."""
+    """Format to write; by default palette PNG for masks, else the plainest that holds the labels.
+    `coco-video` writes a file a video, and labels.json with all of them."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
     weights: str | None = None
@@ -166,7 +173,7 @@ def run_propagation(
             display(stage, done, total, remark)
             tracking(stage, done, total, remark)
 
-        return propagate_archive(
+        summary = propagate_archive(
             options.archive,
             options.labels,
             options.out,
@@ -177,6 +184,12 @@ def run_propagation(
             retry_errors=options.retry_errors,
             progress=progress,
         )
+    collection = options.out / COLLECTION
+    if options.out_format == "coco-video":
+        collect_coco_videos(options.out / "labels", collection)
+    elif collection.is_file():
+        remove_files([collection])
+    return summary
 
 
 def _parameters(options: PropagateOptions) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 CODE_FILE = Path(__file__).with_name("registered_tracker.py")
-REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch", "torchvision")
+REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch")
 """What `registered_tracker.py` and `model/` import."""
 
 

@@ -8,9 +8,37 @@ Shape suffixes: N frames (clips times frames), C channels, H, W pixels, h, w cel
 """
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 STRIDE_PX = 8
+
+
+class ResidualBlock(nn.Module):
+    """The basic block of He et al. 2016 (fig. 2): two 3x3 convolutions beside a shortcut, [N, C, h, w].
+
+    That of torchvision, under the same names; it is not imported, since torchvision takes longer to start
+    than PyTorch itself, and every worker would pay.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        stride: int = 1,
+        shortcut: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.downsample = shortcut
+
+    def forward(self, features: Tensor) -> Tensor:
+        branch = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(features)))))
+        branch += features if self.downsample is None else self.downsample(features)
+        result: Tensor = self.relu(branch)
+        return result
 
 
 def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
@@ -22,8 +50,8 @@ def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
             nn.BatchNorm2d(channels_out),
         )
     return nn.Sequential(
-        BasicBlock(channels_in, channels_out, stride, shortcut),
-        BasicBlock(channels_out, channels_out),
+        ResidualBlock(channels_in, channels_out, stride, shortcut),
+        ResidualBlock(channels_out, channels_out),
     )
 
 

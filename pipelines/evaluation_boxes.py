@@ -1,13 +1,8 @@
-"""Success and precision of predicted boxes against true ones, from text files as OTB has them.
-
-Both sides hold one file a sequence: `SEQUENCE/groundtruth.txt`, `SEQUENCE/groundtruth_rect.txt` or
-`SEQUENCE.txt`. A line is a frame: x, y, width and height, between commas, semicolons, tabs or spaces.
-NaN, or no area, means no box.
+"""Success and precision of predicted boxes against true ones, from files of OTB (`pipelines.labels.mot`).
 
 Shape suffixes: T frames, 4 (x, y, width, height).
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,19 +21,13 @@ from model.metrics.boxes import (
     mean_scores,
     overlap,
 )
-from pipelines.evaluation_files import (
-    json_numbers,
-    names_to_score,
-    predictions_in,
-    read_file,
-    refuse_no_folder,
-)
-from pipelines.storage import Location, files_in, folders_in
+from model.propagation.annotations import BoxAnnotation
+from pipelines.evaluation_files import json_numbers, names_to_score, predictions_in
+from pipelines.labels.codec import LabelReader
+from pipelines.labels.formats import open_labels
+from pipelines.storage import Location
 
 FloatArray = NDArray[np.float64]
-
-FILE_NAMES = ("groundtruth.txt", "groundtruth_rect.txt")
-_SEPARATOR = re.compile(r"[\s,;]+")
 
 
 @dataclass(frozen=True)
@@ -90,63 +79,35 @@ def evaluate_boxes(
         UserError: a folder has no boxes, or not those of a sequence; a line is not four numbers; the
             numbers of frames differ; a sequence has no true box.
     """
-    true_files, predicted_files = box_files(truth), box_files(predictions_in(pred))
-    names = names_to_score(truth, true_files, pred, predicted_files, sequences, "boxes")
+    true_labels, predicted = open_labels(truth, "otb"), open_labels(predictions_in(pred), "otb")
+    names = names_to_score(
+        truth, true_labels.videos(), pred, predicted.videos(), sequences, "boxes"
+    )
     scored = []
     for name in names:
-        truth_T4, pred_T4 = read_boxes(true_files[name]), read_boxes(predicted_files[name])
+        truth_T4, pred_T4 = _boxes(true_labels, name), _boxes(predicted, name)
         if len(truth_T4) != len(pred_T4):
             raise UserError(
-                f"{predicted_files[name]}: {len(pred_T4)} boxes, the truth has {len(truth_T4)}"
+                f"{pred}: {len(pred_T4)} boxes for sequence {name!r}, the truth has {len(truth_T4)}"
             )
         iou_T, error_px_T = overlap(truth_T4, pred_T4), centre_error_px(truth_T4, pred_T4)
         try:
             scores = box_scores(iou_T, error_px_T)
         except UserError as error:
-            raise UserError(f"{true_files[name]}: {error}") from error
+            raise UserError(f"{truth}, sequence {name!r}: {error}") from error
         scored.append(SequenceBoxes(name, iou_T, error_px_T, scores))
     return BoxEvaluation(tuple(scored))
 
 
-def box_files(root: Location) -> dict[str, Location]:
-    """The file of each sequence below `root`.
-
-    Raises:
-        UserError: `root` is no folder, there is no such file, or a sequence has two.
-    """
-    refuse_no_folder(root)
-    files = {file.stem: file for file in files_in(root).values() if file.suffix == ".txt"}
-    for name, folder in folders_in(root).items():
-        found = [folder / file for file in FILE_NAMES if (folder / file).is_file()]
-        if len(found) + (name in files and bool(found)) > 1:
-            raise UserError(f"{folder}: sequence {name!r} has more than one file of boxes")
-        if found:
-            files[name] = found[0]
-    if not files:
-        raise UserError(f"{root}: no boxes; understood are SEQUENCE/groundtruth.txt, SEQUENCE.txt")
-    return files
-
-
-def read_boxes(path: Location) -> FloatArray:
-    """The boxes of a file, float [T, 4].
-
-    Raises:
-        UserError: the file is missing or empty, or a line is not four numbers.
-    """
-    try:
-        lines = read_file(path).decode("utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file ({error.reason})") from error
-    boxes = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            x, y, width, height = map(float, _SEPARATOR.split(line.strip()))
-        except ValueError:
-            raise UserError(f"{path}: line {number} is not x, y, width, height") from None
-        boxes.append((x, y, width, height))
-    if not boxes:
-        raise UserError(f"{path}: no boxes in it")
-    return np.array(boxes)
+def _boxes(labels: LabelReader, name: str) -> FloatArray:
+    """The box of every frame [T, 4]; NaN where there is none."""
+    frames = [labels.read(name, frame) for frame in labels.frames(name)]
+    boxes_T4 = np.full((len(frames), 4), np.nan)
+    for box_4, annotation in zip(boxes_T4, frames, strict=True):
+        assert isinstance(annotation, BoxAnnotation)
+        if annotation.ids:
+            box_4[:] = annotation.xywh_px_N4[0]
+    return boxes_T4
 
 
 def _scores_json(scores: BoxScores) -> dict[str, Any]:

@@ -43,20 +43,6 @@ def refuse_missing(folder: Location, names: Iterable[str], what: str) -> None:
         raise UserError(f"{folder}: no {what} {missing[0]!r}{more}")
 
 
-def refuse_no_folder(folder: Location) -> None:
-    """Raise a UserError unless `folder` is one."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-
-
-def read_file(path: Location) -> bytes:
-    """A whole file. Raises `UserError` when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-
-
 def json_number(value: float) -> float | None:
     """JSON has neither NaN nor infinity; both become null."""
     return float(value) if math.isfinite(value) else None

@@ -166,7 +166,8 @@ def _moved(record: Annotation, flow_HW2: np.ndarray) -> Annotation:
     if isinstance(record, KeypointAnnotation):
         return replace(record, xy_px_NK2=_places_moved(record.xy_px_NK2, flow_HW2))
     if isinstance(record, PointAnnotation):
-        return replace(record, xy_px_N2=_places_moved(record.xy_px_N2[:, None], flow_HW2)[:, 0])
+        moved_N12 = _places_moved(record.seen_px[:, None], flow_HW2)
+        return PointAnnotation(record.ids, moved_N12[:, 0])
     if isinstance(record, BoxAnnotation):
         boxes_N4 = record.xywh_px_N4.astype(np.float64)
         for box in boxes_N4:

@@ -49,7 +49,7 @@ def drawn(frame_HW3: np.ndarray, labels: Annotation) -> np.ndarray:
             for joint, spot in enumerate(spots, start=1):
                 _draw_spot(picture, spot, object_rgb(joint), thick_px)
     elif isinstance(labels, PointAnnotation):
-        for label, xy_px in zip(labels.ids, labels.xy_px_N2, strict=True):
+        for label, xy_px in zip(labels.ids, labels.seen_px, strict=True):
             _draw_spot(picture, _spot(xy_px), object_rgb(label), thick_px)
     return picture
 

@@ -54,7 +54,7 @@ def probe_sequences(
             )
             for task in tasks
         }
-        evaluation = evaluate_masks(truth, Path(place), processes=1, sequences=list(last_frames))
+        evaluation = evaluate_masks(truth, Path(place), workers=1, sequences=list(last_frames))
     sequences = tuple(
         ProbedSequence(scores.name, _jf_mean(scores), last_frames[scores.name])
         for scores in evaluation.sequences

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy.stats import binomtest
 
 from model.errors import UserError
 from pipelines.corpus import hashed_share
@@ -155,6 +154,10 @@ def plan_corpus(
     Intervals are bootstrapped over the videos of the sample and narrowed by the share of the corpus
     that the sample is; that of failures is Wilson's.
     """
+    from scipy.stats import (
+        binomtest,
+    )  # takes as long to import as the rest of `huetrack preprocess`
+
     total, measured = len(videos), len(sample.costs)
     shards = -(-total // videos_per_shard)
     seconds, frames, size = (

@@ -14,6 +14,7 @@ import boto3
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from jobs.cluster import connected_ray  # sets Ray's environment before anything imports Ray
 from pipelines.s3_path import S3Path
@@ -22,6 +23,10 @@ from tests.s3_faults import FaultyProxy
 
 S3_ACCESS_KEY, S3_SECRET_KEY = "test-access-key", "test-secret-key"
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("huetrack", deadline=None)
+settings.load_profile("huetrack")
 
 # Otherwise Ray writes a token into the home folder when it finds none there, and two processes that
 # start their first Ray at once write two.

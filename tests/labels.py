@@ -65,7 +65,11 @@ def places(*shape):
 
 
 def points(ids):
-    return places(len(ids)).map(lambda xy_px: PointAnnotation(tuple(ids), xy_px))
+    """Points: seen, hidden at a known place, or hidden without one."""
+    hidden = arrays(bool, len(ids), elements=st.booleans())
+    return st.tuples(places(len(ids)), st.none() | hidden).map(
+        lambda drawn: PointAnnotation(tuple(ids), *drawn)
+    )
 
 
 def skeletons(ids, joints):
@@ -94,6 +98,8 @@ def assert_same(read, written):
     }[type(written)]
     values = getattr(written, field)[order] if len(order) else getattr(written, field)
     np.testing.assert_allclose(getattr(read, field), values, rtol=0, atol=1e-9)
+    if isinstance(written, PointAnnotation):
+        assert read.occluded.tolist() == written.occluded[order].tolist()
 
 
 def read_back(root: Path, format: str, info: VideoInfo, frames: list[tuple[Frame, object]]):

@@ -118,6 +118,22 @@ print(len(names), sorted(set({FOREIGN_TO_MODEL!r}) & set(sys.modules)))
     assert loaded.strip() == "[]"
 
 
+def test_workers_do_not_load_what_takes_longest_to_import() -> None:
+    """torchvision (with the compiler of PyTorch behind it), matplotlib and SciPy's statistics: seconds of
+    every process that labels videos."""
+    script = """
+import sys
+import pipelines.video_labeller
+slow = {"torchvision", "timm", "sympy", "matplotlib", "mlflow", "sklearn"}
+print(sorted(slow & {name.partition(".")[0] for name in sys.modules}))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[]"
+
+
 def test_modules_fit_in_the_head() -> None:
     modules = [
         path

@@ -1,14 +1,16 @@
 """Boundaries of masks, and how much of one lies near another; exact and fast.
 
-Shape suffixes: H rows, W columns. Masks are bool, True inside.
+Shape suffixes: H rows, W columns. Masks are bool, True inside, where nothing else is said.
 """
 
 import math
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
+Element = TypeVar("Element", bound=np.generic)
 
 
 def boundary_map(mask_HW: BoolArray) -> BoolArray:
@@ -28,43 +30,61 @@ def boundary_map(mask_HW: BoolArray) -> BoolArray:
     return edge_HW
 
 
-def crop_to_content(first_HW: BoolArray, second_HW: BoolArray) -> tuple[BoolArray, BoolArray]:
-    """Both masks cut to the box around either, one background pixel left around it.
+def crop_to_content(
+    first_HW: NDArray[Element], second_HW: NDArray[Element]
+) -> tuple[NDArray[Element], NDArray[Element]]:
+    """Both masks, bool or indices, cut to the box around either, one background pixel left around it.
 
     That margin keeps `boundary_map` exact: its border rules then apply either to the true border of
     the image or to background, where they have no effect.
     """
-    either_HW = first_HW | second_HW
-    rows, columns = np.flatnonzero(either_HW.any(axis=1)), np.flatnonzero(either_HW.any(axis=0))
-    if rows.size == 0:
+    either_HW: NDArray[Any] = np.bitwise_or(first_HW, second_HW)
+    columns = np.flatnonzero(np.bitwise_or.reduce(either_HW, axis=0))  # along rows: vectorised
+    if columns.size == 0:
         return first_HW[:1, :1], second_HW[:1, :1]
-    box = (
-        slice(max(rows[0] - 1, 0), rows[-1] + 2),
-        slice(max(columns[0] - 1, 0), columns[-1] + 2),
-    )
+    within = slice(max(columns[0] - 1, 0), columns[-1] + 2)
+    rows = np.flatnonzero(np.bitwise_or.reduce(either_HW[:, within], axis=1))
+    box = slice(max(rows[0] - 1, 0), rows[-1] + 2), within
     return first_HW[box], second_HW[box]
+
+
+def f_measure(truth_HW: BoolArray, pred_HW: BoolArray, radius_px: float) -> float:
+    """F-measure of the two boundaries, each pixel right that has one of the other within `radius_px`.
+
+    1 if neither mask has a boundary, 0 if one of them lacks it.
+    """
+    truth_edge_HW, pred_edge_HW = boundary_map(truth_HW), boundary_map(pred_HW)
+    truth_px, pred_px = np.count_nonzero(truth_edge_HW), np.count_nonzero(pred_edge_HW)
+    if truth_px == 0 or pred_px == 0:
+        return float(truth_px == pred_px)
+    precision = count_within(pred_edge_HW, truth_edge_HW, radius_px) / pred_px
+    recall = count_within(truth_edge_HW, pred_edge_HW, radius_px) / truth_px
+    if precision + recall == 0:
+        return 0.0
+    return 2 * precision * recall / (precision + recall)
 
 
 def count_within(points_HW: BoolArray, near_HW: BoolArray, radius_px: float) -> int:
     """How many `points` lie in the dilation of `near` by the disc dx^2 + dy^2 <= radius^2.
 
-    A disc is a stack of runs, one for each row offset dy. Whether a run holds a pixel of `near` is
-    one look-up of two running row sums, and only points not matched so far look further.
+    A disc is a stack of runs, one for each row offset dy. Runs are grown from short to long, each from
+    the one before, in a map whose rows lie one after another: every step is one OR of two long arrays.
     """
     reach = int(radius_px)
     height, width = near_HW.shape
-    # sums[y + reach, x + reach + 1] = pixels of `near` in row y up to and including column x
-    sums = np.zeros((height + 2 * reach, width + 2 * reach + 1), dtype=np.int32)
-    rows = sums[reach : reach + height]
-    np.cumsum(near_HW, axis=1, dtype=np.int32, out=rows[:, reach + 1 : reach + 1 + width])
-    rows[:, reach + 1 + width :] = rows[:, reach + width, None]
-    flat, stride = sums.ravel(), sums.shape[1]
-    y, x = np.nonzero(points_HW)
-    open_points = (y + reach) * stride + x + reach
-    for dy in sorted(range(-reach, reach + 1), key=abs):
-        half_run = math.isqrt(math.floor(radius_px**2 - dy**2))
-        centre = open_points + dy * stride
-        open_points = open_points[flat[centre + half_run + 1] == flat[centre - half_run]]
-        if open_points.size == 0:
-            break
-    return int(y.size - open_points.size)
+    stride = width + reach  # a run that leaves its row ends in the empty part between two rows
+    margin = reach * (stride + 1)
+    runs = np.zeros(height * stride + 2 * margin, dtype=np.uint8)
+    inside = slice(margin, margin + height * stride)
+    runs[inside].reshape(height, stride)[:, :width] = near_HW
+    dilated = np.zeros(height * stride, dtype=np.uint8)
+    length = 1  # runs[i] = whether `near` has a pixel at the places i ... i + length - 1
+    for dy in range(reach, -1, -1):
+        half = math.isqrt(math.floor(radius_px**2 - dy**2))
+        while length < 2 * half + 1:
+            more = min(length, 2 * half + 1 - length)
+            runs = runs[:-more] | runs[more:]
+            length += more
+        for offset in {dy * stride - half, -dy * stride - half}:
+            dilated |= runs[inside.start + offset : inside.stop + offset]
+    return int(np.count_nonzero(dilated.reshape(height, stride)[:, :width] & points_HW))

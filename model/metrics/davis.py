@@ -25,13 +25,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model.errors import UserError
-from model.metrics.boundary import BoolArray, boundary_map, count_within, crop_to_content
+from model.metrics.boundary import BoolArray, crop_to_content, f_measure
 
 IndexMask = NDArray[np.integer[Any]]
 
 VOID_INDEX = 255
 RECALL_THRESHOLD = 0.5
 DECAY_QUARTERS = 4
+BOUND_TH = 0.008
+"""Tolerance of boundaries, as a share of the image's diagonal."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,14 @@ def region_similarity(
     Raises:
         UserError: the shapes differ or are not [H, W].
     """
-    truth_HW, pred_HW = _without_void(truth_HW, pred_HW, void_HW)
-    union = np.count_nonzero(truth_HW | pred_HW)
-    return np.count_nonzero(truth_HW & pred_HW) / union if union else 1.0
+    return _jaccard(*_without_void(truth_HW, pred_HW, void_HW))
 
 
 def boundary_measure(
     truth_HW: ArrayLike,
     pred_HW: ArrayLike,
     void_HW: ArrayLike | None = None,
-    bound_th: float = 0.008,
+    bound_th: float = BOUND_TH,
 ) -> float:
     """F-measure of boundary precision and recall within a tolerance radius.
 
@@ -113,17 +113,8 @@ def boundary_measure(
         UserError: the shapes differ or are not [H, W].
     """
     truth_HW, pred_HW = _without_void(truth_HW, pred_HW, void_HW)
-    radius_px = bound_th if bound_th >= 1 else math.ceil(bound_th * np.linalg.norm(truth_HW.shape))
-    truth_HW, pred_HW = crop_to_content(truth_HW, pred_HW)
-    truth_edge_HW, pred_edge_HW = boundary_map(truth_HW), boundary_map(pred_HW)
-    truth_px, pred_px = np.count_nonzero(truth_edge_HW), np.count_nonzero(pred_edge_HW)
-    if truth_px == 0 or pred_px == 0:
-        return float(truth_px == pred_px)
-    precision = count_within(pred_edge_HW, truth_edge_HW, radius_px) / pred_px
-    recall = count_within(truth_edge_HW, pred_edge_HW, radius_px) / truth_px
-    if precision + recall == 0:
-        return 0.0
-    return 2 * precision * recall / (precision + recall)
+    radius_px = bound_th if bound_th >= 1 else _tolerance_px(truth_HW.shape, bound_th)
+    return f_measure(*crop_to_content(truth_HW, pred_HW), radius_px)
 
 
 def statistics(values_N: Sequence[float]) -> Statistics:
@@ -170,6 +161,7 @@ def object_count(first_truth_HW: IndexMask) -> int:
 def score_frame(truth_HW: IndexMask, pred_HW: IndexMask, count: int) -> FrameScores:
     """J and F of objects 1 ... `count` in one frame of index masks.
 
+    They are `region_similarity` and `boundary_measure` of each object, computed where there is one.
     Truth indices above `count` (void, objects that appear later) are background.
 
     Raises:
@@ -181,11 +173,16 @@ def score_frame(truth_HW: IndexMask, pred_HW: IndexMask, count: int) -> FrameSco
         raise UserError(
             f"index {largest} is predicted, but the first truth frame has objects 1 to {count} only"
         )
-    pairs = [(truth_HW == index, pred_HW == index) for index in range(1, count + 1)]
-    return FrameScores(
-        j=tuple(region_similarity(*pair) for pair in pairs),
-        f=tuple(boundary_measure(*pair) for pair in pairs),
-    )
+    radius_px = _tolerance_px(truth_HW.shape)
+    truth_HW, pred_HW = crop_to_content(truth_HW, pred_HW)
+    j, f = [], []
+    for index in range(1, count + 1):
+        pair = truth_HW == index, pred_HW == index
+        if count > 1:
+            pair = crop_to_content(*pair)
+        j.append(_jaccard(*pair))
+        f.append(f_measure(*pair, radius_px))
+    return FrameScores(tuple(j), tuple(f))
 
 
 def single_foreground(mask_HW: IndexMask) -> NDArray[np.uint8]:
@@ -250,6 +247,15 @@ def summarise(objects: Iterable[ObjectScores]) -> Summary:
         j=_mean_statistics([scores.j for scores in objects]),
         f=_mean_statistics([scores.f for scores in objects]),
     )
+
+
+def _jaccard(truth_HW: BoolArray, pred_HW: BoolArray) -> float:
+    union = np.count_nonzero(truth_HW | pred_HW)
+    return np.count_nonzero(truth_HW & pred_HW) / union if union else 1.0
+
+
+def _tolerance_px(shape_hw: tuple[int, ...], share: float = BOUND_TH) -> int:
+    return math.ceil(share * math.hypot(*shape_hw))
 
 
 def _mean_statistics(parts: Sequence[Statistics]) -> Statistics:

@@ -9,6 +9,7 @@ Shape suffixes: H W rows and columns of pixels, N instances, K joints, 2 (x, y),
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -48,7 +49,21 @@ class PointAnnotation:
 
     ids: tuple[int, ...]
     xy_px_N2: NDArray[Any]
-    """Floats [N, 2]; NaN for a point that is hidden."""
+    """Floats [N, 2]; NaN where the place is not known."""
+    hidden_N: NDArray[np.bool_] | None = None
+    """Which points are hidden: their places may be known all the same, and are not followed. None: those
+    without a place."""
+
+    @property
+    def occluded(self) -> NDArray[np.bool_]:
+        """Whether each point is hidden, bool [N]."""
+        unknown_N: NDArray[np.bool_] = np.isnan(self.xy_px_N2).any(axis=-1)
+        return unknown_N if self.hidden_N is None else unknown_N | self.hidden_N
+
+    @property
+    def seen_px(self) -> NDArray[Any]:
+        """Places of the points that are seen, floats [N, 2]; NaN for the others."""
+        return np.where(self.occluded[:, None], np.nan, self.xy_px_N2)
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,15 @@ def read_content(path: Location) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def read_lines(path: Location) -> Iterator[tuple[str, str]]:
-    """(`file, line N`, text) of the lines of a UTF-8 text that are not blank."""
+def read_lines(path: Location, blank: bool = False) -> Iterator[tuple[str, str]]:
+    """(`file, line N`, text) of the lines of a UTF-8 text that are not blank; with `blank` of all but those
+    at its end."""
     try:
         text = read_content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text ({error.reason})") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
+    for number, line in enumerate(text.rstrip().splitlines(), start=1):
+        if blank or line.strip():
             yield f"{path}, line {number}", line.strip()
 
 
@@ -110,10 +111,10 @@ def items(where: object, document: Mapping[str, Any], key: str) -> list[Mapping[
 
 
 def distinct(where: object, ids: Sequence[int]) -> None:
-    """No id stands for two things in a frame."""
+    """No id stands for two things."""
     if len(set(ids)) != len(ids):
         twice = next(i for i in ids if list(ids).count(i) > 1)
-        raise UserError(f"{where}: object {twice} is there twice in a frame")
+        raise UserError(f"{where}: object {twice} is there twice")
 
 
 def box(where: object, xywh_px: Sequence[Any]) -> tuple[float, float, float, float]:
@@ -171,10 +172,15 @@ def keypoints_to_write(where: object, annotation: KeypointAnnotation) -> NDArray
     return _places(where, annotation.xy_px_NK2)
 
 
-def points_to_write(where: object, annotation: PointAnnotation) -> NDArray[np.float64]:
-    """Places [N, 2]; NaN in both coordinates or in none."""
+def points_to_write(where: object, annotation: PointAnnotation) -> PointAnnotation:
+    """The same with places [N, 2] that are NaN in both coordinates or in none, and hidden_N."""
     _shape(where, annotation.ids, annotation.xy_px_N2, (2,))
-    return _places(where, annotation.xy_px_N2)
+    if annotation.hidden_N is not None and annotation.hidden_N.shape != (len(annotation.ids),):
+        raise UserError(
+            f"{where}: {len(annotation.ids)} ids, hidden is {annotation.hidden_N.shape}"
+        )
+    places_N2 = _places(where, annotation.xy_px_N2)
+    return PointAnnotation(annotation.ids, places_N2, annotation.occluded)
 
 
 def _places(where: object, xy_px: NDArray[Any]) -> NDArray[np.float64]:

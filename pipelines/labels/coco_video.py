@@ -6,9 +6,9 @@
                       "segmentations": [{"size": [180, 320], "counts": "..."}, null]}],
      "categories": [{"id": 1, "name": "cat"}]}
 
-A video is named by the folder in its `file_names`, a frame by the stem; an object's id is that of its
-annotation. All of `file_names` are annotated: `null` means that the object is not there. Where objects
-overlap, the one that comes later in the file lies on top.
+A video is named by the folder in its `file_names`, a frame by the stem; an object's id is the `track_id` of
+its annotation, or else the `id`. All of `file_names` are annotated: `null` means that the object is not
+there. Where objects overlap, the one that comes later in the file lies on top.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ import numpy as np
 
 from model.errors import UserError
 from model.propagation.annotations import Annotation, MaskAnnotation
-from pipelines.labels.checks import integer, items, mask_to_write, size_hw, table
+from pipelines.labels.checks import distinct, integer, items, mask_to_write, size_hw, table
 from pipelines.labels.codec import (
     Frame,
     ParsedVideo,
@@ -56,15 +56,17 @@ def parse_coco_video(path: Location, document: Any) -> dict[str, ParsedVideo]:
     tracks: dict[int, list[_Track]] = {number: [] for number in listed}
     seen: set[int] = set()
     for annotation in items(path, document, "annotations"):
-        object_id = integer(path, "an annotation's id", annotation.get("id"), 1)
-        if object_id in seen:
-            raise UserError(f"{path}: two annotations have the id {object_id}")
-        seen.add(object_id)
+        annotation_id = integer(path, "an annotation's id", annotation.get("id"), 1)
+        if annotation_id in seen:
+            raise UserError(f"{path}: two annotations have the id {annotation_id}")
+        seen.add(annotation_id)
         number = integer(path, "video_id", annotation.get("video_id"))
         if number not in listed:
             raise UserError(
-                f"{path}: annotation {object_id} is for a video {number} that is not there"
+                f"{path}: annotation {annotation_id} is for a video {number} that is not there"
             )
+        object_id = integer(path, "a track_id", annotation.get("track_id", annotation_id), 1)
+        distinct(f"{path}, video {number}", [*(t.object_id for t in tracks[number]), object_id])
         category = annotation.get("category_id")
         name = names.get(category) if isinstance(category, int) else None
         tracks[number].append(_Track(object_id, name, annotation.get("segmentations")))

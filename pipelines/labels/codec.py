@@ -41,6 +41,8 @@ class VideoInfo:
     first_frames: Mapping[int, Frame] = field(default_factory=dict)
     """Where an object is first seen, by its id: YouTube-VOS says it."""
     joint_names: tuple[str, ...] = ()
+    query_frames: Mapping[int, int] = field(default_factory=dict)
+    """Where a tracker is given a point, by its id: TAP-Vid says it."""
 
 
 class LabelReader(Protocol):
@@ -145,6 +147,15 @@ def read_parsed(source: Location, video: ParsedVideo, frame: Frame) -> Annotatio
         raise UserError(
             f"{source}: frame {frame!r} of {video.info.video_id} is not annotated"
         ) from None
+
+
+def only_video(path: Location, videos: Mapping[str, ParsedVideo], video_id: str) -> ParsedVideo:
+    """The one video of a file that is named after it. Raises `UserError` when it holds another."""
+    if set(videos) != {video_id}:
+        raise UserError(
+            f"{path}: in a folder of labels it must hold the video {video_id} and no other"
+        )
+    return videos[video_id]
 
 
 def safe_name(where: object, name: str) -> str:

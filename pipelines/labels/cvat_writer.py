@@ -104,7 +104,7 @@ def shapes_of(
             yield object_id, skeleton
     elif isinstance(annotation, PointAnnotation):
         for object_id, xy in zip(
-            annotation.ids, points_to_write(where, annotation).tolist(), strict=True
+            annotation.ids, points_to_write(where, annotation).seen_px.tolist(), strict=True
         ):
             if not np.isnan(xy[0]):
                 yield object_id, _point(xy)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.errors import UserError
+from pipelines.labels.plain_png import GREY, PALETTE, SIGNATURE, plain_pixels
 from pipelines.storage import Location, write_bytes
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GREY, PALETTE = 0, 3
 COLOUR_TYPES = {GREY: "grey", 2: "RGB", PALETTE: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -46,6 +45,9 @@ def read_mask(path: Location) -> NDArray[np.uint8]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    ids_HW = plain_pixels(content)
+    if ids_HW is not None:
+        return ids_HW
     _refuse_other_pixels(path, content)
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
@@ -95,7 +97,7 @@ def encode_mask(where: object, mask_HW: NDArray[Any]) -> bytes:
 
 def _refuse_other_pixels(path: Location, content: bytes) -> None:
     """Raise a UserError unless the PNG header promises pixels that are indices."""
-    if not content.startswith(PNG_SIGNATURE):
+    if not content.startswith(SIGNATURE):
         cause = "not a PNG file" if content else "an empty file"
         raise UserError(f"{path}: {cause}; masks are palette PNG files")
     if len(content) < 26 or content[12:16] != b"IHDR":

@@ -17,6 +17,7 @@ from pipelines.labels.codec import (
     ParsedVideo,
     VideoInfo,
     Write,
+    only_video,
 )
 from pipelines.labels.cvat import parse_cvat
 from pipelines.labels.cvat_images import FILE_NAME as CVAT_IMAGES_NAME
@@ -75,15 +76,19 @@ def open_labels(location: Location, format: str = "auto") -> LabelReader:
     Raises:
         UserError: nothing is there, the format is not known, or no format is recognised.
     """
-    if format != "auto":
-        return known_format(format).open(location)
+    known = None if format == "auto" else known_format(format)
     if not location.exists():
         raise UserError(f"{location}: no such file or folder")
-    name = recognised(location)
-    if name is None:
-        listed = "; ".join(f"{known.name} ({known.summary})" for known in FORMATS.values())
-        raise UserError(f"{location}: no labels that are known here. Known are {listed}")
-    return FORMATS[name].open(location)
+    if known is None:
+        name = recognised(location)
+        if name is None:
+            listed = "; ".join(f"{each.name} ({each.summary})" for each in FORMATS.values())
+            raise UserError(f"{location}: no labels that are known here. Known are {listed}")
+        known = FORMATS[name]
+    reader = known.open(location)
+    if not reader.videos():
+        raise UserError(f"{location}: no labels of the format {known.name} ({known.summary})")
+    return reader
 
 
 def write_labels(
@@ -111,10 +116,7 @@ def _one_by_one(
     location: Location,
 ) -> LabelReader:
     """A reader where every video is a file."""
-    found = files(location) if location.exists() else {}
-    if not found:
-        raise UserError(f"{location}: no labels of this format")
-    return FolderLabels(location, found, parse)
+    return FolderLabels(location, files(location), parse)
 
 
 def _many_in_one(
@@ -123,12 +125,7 @@ def _many_in_one(
     """A reader where a file holds any number of videos, or, in a folder, the one it is named after."""
 
     def parse_one(path: Location, video_id: str) -> ParsedVideo:
-        videos = parse(path)
-        if set(videos) != {video_id}:
-            raise UserError(
-                f"{path}: in a folder of labels it must hold the video {video_id} and no other"
-            )
-        return videos[video_id]
+        return only_video(path, parse(path), video_id)
 
     if location.is_file():
         return ParsedLabels(location, parse(location))
@@ -159,7 +156,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         Format(
             "otb",
-            f"a box: VIDEO/{OTB_NAME}",
+            f"a box: VIDEO/{OTB_NAME} or VIDEO.txt",
             partial(_one_by_one, otb_files, parse_otb),
             write_otb,
         ),

@@ -7,6 +7,7 @@ from functools import partial
 from model.errors import UserError
 from pipelines.labels.checks import read_content, read_lines
 from pipelines.labels.jhmdb import FILE_NAME as JHMDB_NAME
+from pipelines.labels.jhmdb import JSON_NAME as JHMDB_JSON_NAME
 from pipelines.labels.layout import find_masks
 from pipelines.labels.mask_folders import META, is_youtube_vos
 from pipelines.labels.mot import OTB_NAME
@@ -26,8 +27,8 @@ def recognised(location: Location) -> str | None:
         if find_masks(location):
             return "youtube-vos" if is_youtube_vos(location) else "davis"
         for name, found in (
-            ("jhmdb", jhmdb_files(location)),
-            ("otb", otb_files(location)),
+            ("jhmdb", _named((JHMDB_NAME,), location, nested=True)),
+            ("otb", _named(OTB_NAMES, location)),
             ("mot", _named(MOT_NAMES, location)),
         ):
             if found:
@@ -65,7 +66,7 @@ def _of_text(path: Location) -> str | None:
         return "mot"
     if len(line.split()) == 6:
         return "mots"
-    return "otb" if len(re.split(r"[,\s]+", line)) == 4 else None
+    return "otb" if len(re.split(r"[,;\s]+", line)) == 4 else None
 
 
 def with_suffix(suffix: str, location: Location) -> Files:
@@ -93,8 +94,8 @@ def _named(names: tuple[str, ...], location: Location, nested: bool = False) -> 
         return {folder.name: location}
     found: dict[str, Location] = {}
     for video, folder in folders_in(location).items():
-        files = [folder.joinpath(*name.split("/")) for name in names]
-        file = next((file for file in files if file.is_file()), None)
+        paths = [folder.joinpath(*name.split("/")) for name in names]
+        file = next((path for path in paths if path.is_file()), None)
         inner = {video: file} if file else _named(names, folder) if nested else {}
         for name, path in inner.items():
             if found.setdefault(name, path) is not path:
@@ -102,8 +103,17 @@ def _named(names: tuple[str, ...], location: Location, nested: bool = False) -> 
     return found
 
 
-jhmdb_files = partial(_named, (JHMDB_NAME,), nested=True)
-otb_files = partial(_named, OTB_NAMES)
+jhmdb_files = partial(_named, (JHMDB_NAME, JHMDB_JSON_NAME), nested=True)
+
+
+def otb_files(location: Location) -> Files:
+    """VIDEO/groundtruth.txt or VIDEO/groundtruth_rect.txt, or VIDEO.txt."""
+    found = dict(_named(OTB_NAMES, location))
+    if location.is_dir():
+        for video, file in with_suffix(".txt", location).items():
+            if found.setdefault(video, file) is not file:
+                raise UserError(f"{file}: the same video as {found[video]}")
+    return found
 
 
 def mot_files(location: Location) -> Files:

@@ -5,8 +5,8 @@ left = top = 1); a seventh value of 0 in ground truth says that the box does not
 Detections have the id -1: each is an object of its own, and gets the number of its line. A frame without
 lines has no objects, or is not annotated; the format does not tell, so it is no annotated frame here.
 
-OTB: a line `x,y,width,height` for each frame, with commas, tabs or spaces, and pixels counted from 1. NaN or
-0 four times means that the object (id 1) is not there.
+OTB: a line `x,y,width,height` for each frame, with commas, semicolons, tabs or spaces, and pixels counted
+from 1. NaN four times, or a width or height of 0, means that the object (id 1) is not there.
 
 Frames are named by their index.
 """
@@ -117,12 +117,12 @@ def write_mot(root: Location, video: VideoInfo, frames: Iterable[tuple[Frame, An
 def parse_otb(path: Location, video_id: str) -> ParsedVideo:
     """A `groundtruth.txt`. Raises `UserError`."""
     boxes: dict[Frame, dict[int, tuple[float, ...]]] = {}
-    for frame, (where, line) in enumerate(read_lines(path)):
-        values = [value for value in re.split(r"[,\s]+", line) if value]
+    for frame, (where, line) in enumerate(read_lines(path, blank=True)):
+        values = [value for value in re.split(r"[,;\s]+", line) if value]
         if len(values) != 4:
             raise UserError(f"{where}: needs x, y, width, height")
-        absent = all(value.lower() == "nan" for value in values) or all(
-            re.fullmatch(r"0(\.0*)?", value) for value in values
+        absent = all(value.lower() == "nan" for value in values) or any(
+            re.fullmatch(r"0(\.0*)?", extent) for extent in values[2:]
         )
         boxes[frame] = {}
         if not absent:

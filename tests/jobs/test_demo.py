@@ -1,6 +1,7 @@
 """`huetrack demo`, very small: everything happens, though too little is trained to prove anything."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,30 @@ from jobs.cli import run
 from jobs.demo import tiles
 from pipelines.labels.davis import read_mask
 from pipelines.scene_layout import SceneConfig
-from pipelines.synthetic import write_corpus
+from pipelines.synthetic import write_annotated, write_corpus
 
 NUMBERS = {"J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay"}
 
 
+SCENE = SceneConfig(height_px=64, width_px=96, fps_hz=12, duration_s=2.1)
+"""Small; that of the demo itself takes a minute to render and to carry masks through."""
+
+
+@pytest.fixture(autouse=True)
+def one_store_of_mlflow(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making one takes longer than what these tests train."""
+    store = tmp_path_factory.getbasetemp() / "demo-mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_it_renders_trains_scores_and_reports(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for render in (write_corpus, write_annotated):
+        monkeypatch.setattr(f"jobs.demo.{render.__name__}", partial(render, scene=SCENE))
     out = tmp_path / "demo"
     assert (
         run(["demo", "--out", str(out), "--videos", "12", "--held-out", "1", "--steps", "2"]) == 0
@@ -43,8 +59,7 @@ def test_it_renders_trains_scores_and_reports(
 @pytest.mark.usefixtures("ray_session")
 def test_own_clips_are_trained_on_and_tiles_carried(tmp_path: Path) -> None:
     clips = tmp_path / "clips"
-    scene = SceneConfig(height_px=64, width_px=96, fps_hz=12, duration_s=2.1)
-    write_corpus(clips, 12, seed=1, scene=scene)
+    write_corpus(clips, 12, seed=1, scene=SCENE)
     before = sorted(path.name for path in clips.iterdir())
     out = tmp_path / "demo"
     assert run(["demo", "--out", str(out), "--data", str(clips), "--steps", "2"]) == 0

@@ -161,7 +161,10 @@ def test_help_teaches_with_an_example(kind, capsys):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["keypoints", "--truth", "nowhere", "--pred", "nowhere"], "nowhere: no such folder"),
+        (
+            ["keypoints", "--truth", "nowhere", "--pred", "nowhere"],
+            "nowhere: no such file or folder",
+        ),
         (["keypoints", "--truth", ".", "--pred", ".", "--mode", "kind"], "kind"),
         (["boxes", "--truth", "nowhere"], "--pred"),
         (["points", "--truth", ".", "--pred", ".", "--frame-size", "9"], "--frame-size"),

@@ -44,7 +44,7 @@ def test_the_trunk_has_no_pooling_and_two_blocks_a_stage():
     trunk = Trunk(8)
     kinds = [type(module).__name__ for module in trunk.modules()]
     assert "MaxPool2d" not in kinds
-    assert kinds.count("BasicBlock") == 8
+    assert kinds.count("ResidualBlock") == 8
 
 
 def test_position_channels_run_from_minus_one_to_one():

@@ -1,5 +1,6 @@
 """Codecs, frame rates and odd files: the sampled times against ffprobe, the frames against ffmpeg."""
 
+import functools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,12 +34,28 @@ def decoder(request: pytest.FixtureRequest) -> Iterator[Decoder]:
         yield decoder
 
 
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for both decoders, so that each file is encoded once."""
+    return tmp_path_factory.mktemp("clips")
+
+
 def encode(path: Path, options: str, rate: str = "30", size: str = "96x64", more: str = "") -> Path:
-    """1.2 seconds of a turning test picture."""
+    """1.2 seconds of a turning test picture; a file that is there stays."""
+    if path.exists():
+        return path
     source = f"testsrc2=duration=1.2:size={size}:rate={rate},rotate=t/2{more}"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p"]
     subprocess.run([*command, *options.split(), str(path)], check=True, timeout=60)
     return path
+
+
+@functools.cache
+def oracles(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Times and pictures of the frames to keep, according to ffprobe and ffmpeg."""
+    source_s = probed_times(path)
+    kept = by_the_rule(source_s)
+    return source_s[kept], ffmpeg_frames(path)[kept].astype(np.int16)
 
 
 def agrees(decoder: Decoder, path: Path, tolerance: float = 6) -> int:
@@ -46,42 +63,42 @@ def agrees(decoder: Decoder, path: Path, tolerance: float = 6) -> int:
     chunks = list(decoder.chunks(path))
     times_s = np.concatenate([chunk.timestamps_s for chunk in chunks])
     frames = np.concatenate([chunk.frames_NHW3 for chunk in chunks])
-    source_s = probed_times(path)
-    kept = by_the_rule(source_s)
-    assert times_s == pytest.approx(source_s[kept], abs=1e-3)
-    difference = np.abs(frames.astype(np.int16) - ffmpeg_frames(path)[kept]).mean(axis=(1, 2, 3))
+    expected_s, expected = oracles(path)
+    assert times_s == pytest.approx(expected_s, abs=1e-3)
+    difference = np.abs(frames.astype(np.int16) - expected).mean(axis=(1, 2, 3))
     assert difference.max() < tolerance, difference.round(1)
-    return len(kept)
+    return len(expected_s)
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_codecs(tmp_path: Path, decoder: Decoder, name: str) -> None:
-    assert agrees(decoder, encode(tmp_path / name, CODECS[name])) in (7, 8)
+def test_codecs(clips: Path, decoder: Decoder, name: str) -> None:
+    assert agrees(decoder, encode(clips / name, CODECS[name])) in (7, 8)
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_frame_rates(tmp_path: Path, decoder: Decoder, rate: str) -> None:
+def test_frame_rates(clips: Path, decoder: Decoder, rate: str) -> None:
     for suffix in ("mp4", "mkv"):
-        path = encode(tmp_path / f"video.{suffix}", CODECS["h264.mp4"], rate)
+        name = f"{rate.replace('/', '-')}-hz.{suffix}"
+        path = encode(clips / name, CODECS["h264.mp4"], rate)
         assert agrees(decoder, path) in (7, 8)  # the last frame may come before 7/6 s
 
 
 @pytest.mark.parametrize("size", ["98x66", "94x130", "16x16", "1280x64"])
-def test_sizes(tmp_path: Path, decoder: Decoder, size: str) -> None:
-    assert agrees(decoder, encode(tmp_path / "video.mp4", CODECS["h264.mp4"], size=size), 10) == 8
+def test_sizes(clips: Path, decoder: Decoder, size: str) -> None:
+    assert agrees(decoder, encode(clips / f"{size}.mp4", CODECS["h264.mp4"], size=size), 10) == 8
 
 
-def test_odd_sizes(tmp_path: Path, decoder: Decoder) -> None:
-    path = tmp_path / "odd.mkv"
+def test_odd_sizes(clips: Path, decoder: Decoder) -> None:
+    path = clips / "odd.mkv"
     options = "-c:v libx264 -pix_fmt yuv444p"
     assert agrees(decoder, encode(path, options, size="97x65"), 8) == 8
 
 
-def test_variable_rate(tmp_path: Path, decoder: Decoder) -> None:
+def test_variable_rate(clips: Path, decoder: Decoder) -> None:
     """Every frame but some: gaps of up to half a second."""
     more = ",select='not(between(n\\,5\\,18))*not(eq(n\\,25))'"
     options = CODECS["h264.mp4"] + " -fps_mode vfr"
-    kept = agrees(decoder, encode(tmp_path / "variable.mp4", options, more=more))
+    kept = agrees(decoder, encode(clips / "variable.mp4", options, more=more))
     assert kept == 6
 
 
@@ -164,15 +181,16 @@ def test_a_cover_picture_is_no_video(tmp_path: Path, make_video: MakeVideo) -> N
 
 
 @pytest.mark.parametrize("name", ["auto", "decord"])
-def test_a_video_that_takes_more_memory_than_it_may(tmp_path: Path, name: str) -> None:
+def test_a_video_that_takes_more_memory_than_it_may(clips: Path, name: str) -> None:
     """Sixteen frames of 7680x4320 are kept for reference: three quarters of a gigabyte."""
-    path = tmp_path / "huge.mp4"
-    options = "-c:v libx264 -preset ultrafast -refs 16 -level 6.2"
-    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=size=7680x4320:rate=24"]
-    subprocess.run([*command, *options.split(), "-frames:v", "18", str(path)], check=True)
+    path = clips / "huge.mp4"
+    if not path.exists():
+        options = "-c:v libx264 -preset ultrafast -refs 16 -level 6.2"
+        command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=size=7680x4320:rate=24"]
+        subprocess.run([*command, *options.split(), "-frames:v", "18", str(path)], check=True)
     with Decoder(DecodeConfig(decoder=name, memory_mb=1000)) as decoder:  # type: ignore[arg-type]
         with pytest.raises(DecodeError) as caught:
             list(decoder.chunks(path))
         assert caught.value.kind == "out_of_memory"
-        small = encode(tmp_path / "small.mp4", CODECS["h264.mp4"])
+        small = encode(clips / "h264.mp4", CODECS["h264.mp4"])
         assert sum(len(chunk.timestamps_s) for chunk in decoder.chunks(small)) == 8

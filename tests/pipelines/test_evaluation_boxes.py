@@ -5,7 +5,7 @@ import pytest
 
 from model.errors import UserError
 from model.metrics.boxes import box_scores, centre_error_px, overlap
-from pipelines.evaluation_boxes import evaluate_boxes, read_boxes
+from pipelines.evaluation_boxes import evaluate_boxes
 
 TRUTH = np.array([[10, 20, 30, 40], [12, 20, 30, 40], [14, 21, 30, 40]], float)
 PRED = TRUTH + np.array([[0, 0, 0, 0], [5, 0, 0, 0], [40, 9, 3, 1]])
@@ -52,21 +52,19 @@ def test_json(folders, tmp_path):
     }
 
 
-def test_files_of_text(tmp_path):
-    path = tmp_path / "boxes.txt"
-    path.write_bytes(b"\xef\xbb\xbf1,2,3,4\r\n5;6.5\t7  8\r\n\r\n")
-    assert read_boxes(path).tolist() == [[1, 2, 3, 4], [5, 6.5, 7, 8]]
+def test_a_damaged_file_is_named(folders):
+    path = folders[1] / "Dog.txt"
     for content, cause in (
-        (b"", "no boxes in it"),
-        (b"1,2,3,4\n1,2,3\n", "line 2 is not x, y, width, height"),
-        (b"1,2,3,4,5\n", "line 1 is not"),
-        (b"1,2,3,4\n\n5,6,7,8\n", "line 2 is not"),
-        (b"x,y,w,h\n", "line 1 is not"),
-        (b"\xff\xfe1", "not a text file"),
+        (b"", "0 boxes for sequence 'Dog', the truth has 2"),
+        (b"1,2,3,4\n1,2,3\n", r"Dog\.txt, line 2: needs x, y, width, height"),
+        (b"1,2,3,4,5\n", r"Dog\.txt, line 1: needs x, y, width, height"),
+        (b"1,2,3,4\n\n5,6,7,8\n", r"Dog\.txt, line 2: needs x, y, width, height"),
+        (b"x,y,w,h\n", r"Dog\.txt, line 1: x must be a finite number"),
+        (b"\xff\xfe1", r"Dog\.txt: not a text"),
     ):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=rf"boxes\.txt: .*{cause}"):
-            read_boxes(path)
+        with pytest.raises(UserError, match=cause):
+            evaluate_boxes(*folders)
 
 
 def test_what_does_not_fit_is_refused(folders, tmp_path):
@@ -74,16 +72,16 @@ def test_what_does_not_fit_is_refused(folders, tmp_path):
     with pytest.raises(UserError, match="no boxes for sequence 'Cat'"):
         evaluate_boxes(truth, pred, ["Cat"])
     (pred / "Dog.txt").write_text(text(TRUTH))
-    with pytest.raises(UserError, match=r"Dog\.txt: 3 boxes, the truth has 2"):
+    with pytest.raises(UserError, match="pred: 3 boxes for sequence 'Dog', the truth has 2"):
         evaluate_boxes(truth, pred)
     (truth / "Dog" / "groundtruth_rect.txt").write_text("nan nan nan nan\n" * 3)
-    with pytest.raises(UserError, match=r"groundtruth_rect\.txt: no frame has a true box"):
+    with pytest.raises(UserError, match="truth, sequence 'Dog': no frame has a true box"):
         evaluate_boxes(truth, pred)
     (pred / "Car.txt").write_text(text(PRED))
-    with pytest.raises(UserError, match="'Car' has more than one file of boxes"):
+    with pytest.raises(UserError, match=r"Car\.txt: the same video as"):
         evaluate_boxes(truth, pred)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no boxes; understood are"):
+    with pytest.raises(UserError, match=r"no labels of the format otb \(a box: VIDEO/groundtruth"):
         evaluate_boxes(tmp_path / "empty", pred)
 
 

@@ -58,7 +58,7 @@ def test_what_is_not_finite_is_a_gap():
 def test_masks_have_a_picture_a_sequence(tmp_path):
     save_masks(tmp_path / "truth", 0)
     save_masks(tmp_path / "pred", 1)
-    evaluation = evaluate_masks(tmp_path / "truth", tmp_path / "pred", processes=1)
+    evaluation = evaluate_masks(tmp_path / "truth", tmp_path / "pred", workers=1)
     assert write_curves(tmp_path / "curves", evaluation) == 2
     assert written(tmp_path / "curves") == ["$dog_1$.png", "cat.png"]
 

@@ -100,10 +100,41 @@ def test_csv_is_scored_as_npz_is(folders):
     assert from_csv.occlusion_accuracy == from_npz.occlusion_accuracy
     (truth / "v.npz").unlink()
     (truth / "v.csv").write_text(table(SHARES, ~HIDDEN, ids=(0, 1, 2)) + "v,2,0,,,0\n")
-    with pytest.raises(UserError, match=r"v\.csv: pixels of frames of which size\? .--frame-size"):
+    with pytest.raises(UserError, match=r"video v: pixels of frames of which size\? .--frame-size"):
         evaluate_points(truth, pred)
     both_csv = evaluate_points(truth, pred, frame_size_wh=(200, 120)).summary
     assert both_csv.jaccard == pytest.approx(from_csv.jaccard)
+
+
+def test_the_place_of_a_hidden_point_counts_for_the_position_from_csv_too(folders):
+    truth, pred = folders
+    save(pred / "v.npz", points=SHARES, occluded=np.ones((3, 5), bool))
+    from_npz = evaluate_points(truth, pred).summary
+    (pred / "v.npz").unlink()
+    pixels = SHARES * SIZE_HW[::-1] - 0.5
+    rows = [
+        f"v,{n},{t},{pixels[n, t, 0]},{pixels[n, t, 1]},0\n" for n in range(3) for t in range(5)
+    ]
+    (pred / "v.csv").write_text(HEADER + "".join(rows))
+    from_csv = evaluate_points(truth, pred).summary
+    assert from_csv == from_npz
+    assert from_csv.average_position_accuracy == 1
+    assert from_csv.average_jaccard == 0
+
+
+def test_a_table_of_several_videos_is_scored_as_their_files_are(folders):
+    truth, pred = folders
+    save(truth / "w.npz", points=SHARES, occluded=HIDDEN, size_hw=SIZE_HW)
+    visible = np.ones((3, 5), bool)
+    save(pred / "v.npz", points=SHARES + OFF, occluded=~visible)
+    save(pred / "w.npz", points=SHARES, occluded=~visible)
+    table_of_both = table(SHARES + OFF, visible) + table(SHARES, visible).replace("v,", "w,")
+    (pred / "all.csv").write_text(
+        HEADER + table_of_both.replace(HEADER, "").replace("w,id", "v,id")
+    )
+    from_files = evaluate_points(truth, pred)
+    from_table = evaluate_points(truth, pred / "all.csv")
+    assert [video.scores for video in from_table.videos] == [v.scores for v in from_files.videos]
 
 
 def test_rows_of_csv_at_the_end_may_be_left_out(folders):
@@ -132,53 +163,59 @@ def test_json(folders):
     [
         ({"points": SHARES}, "no occluded"),
         ({"occluded": HIDDEN}, "holds no points"),
-        ({"points": SHARES[0], "occluded": HIDDEN}, r"must be \[N, T, 2\]"),
+        ({"points": SHARES[0], "occluded": HIDDEN}, r"must be floats \[N, T, 2\]"),
         ({"points": SHARES[:2], "occluded": HIDDEN[:2]}, "point 2 is not in it"),
         ({"points": SHARES[:, :4], "occluded": HIDDEN[:, :4]}, "4 frames, the truth has 5"),
-        ({"points": SHARES, "occluded": HIDDEN, "ids": np.array([0, 1, 1])}, "3 different numbers"),
+        (
+            {"points": SHARES, "occluded": HIDDEN, "ids": np.array([0, 1, 1])},
+            "ids has a number twice",
+        ),
         ({"points": SHARES, "occluded": HIDDEN, "frames": np.arange(1, 6)}, "from 0 on"),
-        ({"points": SHARES, "occluded": HIDDEN, "size_hw": np.array([0, 9])}, "size_hw is 0, 9"),
-        ({"points": SHARES, "occluded": HIDDEN, "size_hw": np.array([9])}, "damaged"),
+        (
+            {"points": SHARES, "occluded": HIDDEN, "size_hw": np.array([0, 9])},
+            "the height must be 1 to",
+        ),
+        ({"points": SHARES, "occluded": HIDDEN, "size_hw": np.array([9])}, "size_hw must be"),
         ({"points": SHARES, "occluded": HIDDEN, "query_points": HIDDEN}, "query_points are"),
-        ({"points": np.array([{}]), "occluded": HIDDEN}, "damaged or no file of points"),
+        ({"points": np.array([{}]), "occluded": HIDDEN}, "not a readable npz file"),
     ],
 )
 def test_fields_that_do_not_fit_are_named(folders, fields, cause):
     save(folders[1] / "v.npz", **fields)
-    with pytest.raises(UserError, match=rf"pred/v\.npz: .*{cause}"):
+    with pytest.raises(UserError, match=rf"pred(/v\.npz:|, video v:) .*{cause}"):
         evaluate_points(*folders)
 
 
 @pytest.mark.parametrize(
     ("rows", "cause"),
     [
-        ("", "needs rows with the columns"),
-        ("v,0,0,1,1\n", "damaged or no file of points"),
-        ("v,x,0,1,1,1\n", "damaged or no file of points"),
-        ("w,0,0,1,1,1\n", "another video, 'w'"),
-        ("v,0,-1,1,1,1\n", "cannot be"),
-        ("v,0,99999999,1,1,1\n", "cannot be"),
-        ("v,0,1,1,1,1\nv,0,1,1,1,1\n", "point 0 is twice in frame 1"),
+        ("", "must hold the video v"),
+        ("v,0,0,1,1\n", "needs 6 values"),
+        ("v,x,0,1,1,1\n", "point_id must be a whole number"),
+        ("w,0,0,1,1,1\n", "must hold the video v and no other"),
+        ("v,0,-1,1,1,1\n", "the frame must be 0"),
+        ("v,0,99999999,1,1,1\n", "the frame must be 0"),
+        ("v,0,1,1,1,1\nv,0,1,1,1,1\n", "point 0 is in the frame twice"),
     ],
 )
 def test_rows_that_do_not_fit_are_named(folders, rows, cause):
     truth, pred = folders
     (pred / "v.npz").unlink()
     (pred / "v.csv").write_text(HEADER + rows)
-    with pytest.raises(UserError, match=rf"pred/v\.csv: .*{cause}"):
+    with pytest.raises(UserError, match=rf"pred/v\.csv.*{cause}"):
         evaluate_points(truth, pred)
 
 
 def test_what_does_not_fit_is_refused(folders, tmp_path):
     truth, pred = folders
-    with pytest.raises(UserError, match=r"v\.npz: query mode strided needs query_points"):
+    with pytest.raises(UserError, match="truth: query mode strided needs query_points for v"):
         evaluate_points(truth, pred, "strided")
     with pytest.raises(UserError, match="must be positive"):
         evaluate_points(truth, pred, frame_size_wh=(0, 9))
     with pytest.raises(UserError, match="no points for sequence 'w'"):
         evaluate_points(truth, pred, sequences=["w"])
     (pred / "v.npz").write_bytes((pred / "v.npz").read_bytes()[:-30])
-    with pytest.raises(UserError, match="damaged or no file of points"):
+    with pytest.raises(UserError, match=r"v\.npz: not a readable npz file"):
         evaluate_points(truth, pred)
     (pred / "v.csv").write_text(HEADER)
     with pytest.raises(UserError, match="the same video as"):

@@ -32,7 +32,7 @@ class PointColumns(LabelColumns[PointAnnotation]):
 
     def encode(self, annotation: PointAnnotation) -> Tensor:
         xy_px_L2 = np.full((len(self.ids), 2), np.nan)
-        for label, place in zip(annotation.ids, annotation.xy_px_N2, strict=True):
+        for label, place in zip(annotation.ids, annotation.seen_px, strict=True):
             xy_px_L2[self.ids.index(label)] = place
         return draw_places(xy_px_L2, self.drawing)
 
@@ -43,4 +43,4 @@ class PointColumns(LabelColumns[PointAnnotation]):
         return sureness(soft_LHW)
 
     def names_something(self, annotation: PointAnnotation) -> bool:
-        return not np.isnan(annotation.xy_px_N2).any(-1).all()
+        return not annotation.occluded.all()

@@ -50,6 +50,23 @@ def saved(tmp_path, change=lambda sample: None):
     return path
 
 
+def test_a_track_id_names_the_object(tmp_path):
+    def renamed(sample):
+        sample["annotations"][0]["track_id"] = 701
+        sample["annotations"][1]["track_id"] = 2
+
+    reader = open_labels(saved(tmp_path, renamed))
+    assert set(np.unique(reader.read("cat", "00000").ids_HW)) == {0, 701}
+    assert set(np.unique(reader.read("cat", "00005").ids_HW)) == {0, 2}
+    assert reader.info("cat").object_names == {701: "cat"}
+
+    def twice(sample):
+        sample["annotations"][0]["track_id"] = 701
+
+    with pytest.raises(UserError, match="video 4: object 701 is there twice"):
+        open_labels(saved(tmp_path, twice))
+
+
 @few
 @given(videos(masks()))
 def test_round_trip(tmp_path_factory, frames):

@@ -73,7 +73,7 @@ def test_masks_round_trip(tmp_path_factory, frames):
 
 
 def seen_points(annotation):
-    seen = ~np.isnan(annotation.xy_px_N2[:, 0])
+    seen = ~annotation.occluded
     ids = tuple(i for i, is_seen in zip(annotation.ids, seen, strict=True) if is_seen)
     return PointAnnotation(ids, annotation.xy_px_N2[seen])
 

@@ -14,6 +14,7 @@ from pipelines.labels.formats import open_labels, write_labels
 from pipelines.labels.jhmdb import JOINTS
 from tests.labels import assert_round_trip, few, skeletons, videos
 
+NAN = float("nan")
 NAME = "jhmdbdev_golf__Steve_Elkington_1995_PGA_golf_f_cm_np1_ri_med_0"
 
 
@@ -41,6 +42,43 @@ def test_places_count_from_1(tmp_path):
         assert joints.ids == (1,)
         assert joints.xy_px_NK2[0, 4].tolist() == [pos_img[0, 4, 2] - 1, pos_img[1, 4, 2] - 1]
     assert open_labels(tmp_path).info("clip").joint_names == JOINTS
+
+
+def test_other_joints_are_numbered(tmp_path):
+    saved(tmp_path, pos_img=np.ones((2, 3, 4)))
+    reader = open_labels(tmp_path)
+    assert reader.info("clip").joint_names == ("joint_0", "joint_1", "joint_2")
+    assert reader.read("clip", 3).xy_px_NK2.tolist() == [[[0, 0]] * 3]
+
+
+def test_json_of_joints(tmp_path):
+    record = {"joints": ["head", "tail"], "keypoints": [[[1, 2], [3, 4]], [[5, 6], [NAN, 8]]]}
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "keypoints.json").write_text(json.dumps(record))
+    reader = open_labels(tmp_path, "jhmdb")
+    assert reader.info("clip").joint_names == ("head", "tail")
+    assert reader.read("clip", 0).xy_px_NK2.tolist() == [[[0, 1], [2, 3]]]
+    assert np.isnan(reader.read("clip", 1).xy_px_NK2[0, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("record", "cause"),
+    [
+        ("[1, 2]", "must be an object"),
+        ("[1, 2", "not JSON"),
+        ('{"joints": ["a"]}', "no lists of joints and keypoints"),
+        ('{"joints": ["a"], "keypoints": [[["x", 2]]]}', "not numbers"),
+        ('{"joints": ["a"], "keypoints": [[[1, 2], [3]]]}', "not numbers"),
+        ('{"joints": ["a"], "keypoints": [[1, 2]]}', r"must be \[T, K, 2\]"),
+        ('{"joints": ["a", "b"], "keypoints": [[[1, 2]]]}', "2 names of joints"),
+        ('{"joints": ["a"], "keypoints": [[[1, Infinity]]]}', "infinite"),
+    ],
+)
+def test_damaged_json_is_named(tmp_path, record, cause):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "keypoints.json").write_text(record)
+    with pytest.raises(UserError, match=rf"keypoints\.json: .*{cause}"):
+        open_labels(tmp_path, "jhmdb").frames("clip")
 
 
 def test_one_frame_has_no_third_axis(tmp_path):
@@ -75,10 +113,11 @@ def test_written_files_are_read_by_scipy_and_the_same_every_time(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "cause"),
     [
-        ({"pos_img": np.ones((2, 14, 3))}, r"2 x 15 x frames, not \(2, 14, 3\)"),
-        ({"pos_img": np.ones((15, 2, 3))}, "2 x 15 x frames"),
-        ({"pos_img": "text"}, "2 x 15 x frames"),
-        ({"pos_img": np.ones((2, 15, 3), complex)}, "2 x 15 x frames"),
+        ({"pos_img": np.ones((3, 15, 3))}, r"2 x joints x frames, not \(3, 15, 3\)"),
+        ({"pos_img": np.ones((15, 2, 3))}, "2 x joints x frames"),
+        ({"pos_img": np.ones((2, 0, 3))}, "2 x joints x frames"),
+        ({"pos_img": "text"}, "2 x joints x frames"),
+        ({"pos_img": np.ones((2, 15, 3), complex)}, "2 x joints x frames"),
         ({"pos_img": np.full((2, 15, 3), np.inf)}, "infinite"),
         ({"other": np.ones((2, 15, 3))}, "no pos_img"),
     ],

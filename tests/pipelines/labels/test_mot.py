@@ -115,11 +115,13 @@ def test_lines_of_mot_that_lie_are_refused(tmp_path, line, cause):
         open_labels(tmp_path, "mot").frames("MOT17-02")
 
 
-@pytest.mark.parametrize("line", ["11,21,30.5,40", "11\t21\t30.5\t40", "11 21  30.5 40\r"])
-def test_otb_takes_commas_tabs_and_spaces_and_counts_from_1(tmp_path, line):
+@pytest.mark.parametrize(
+    "line", ["11,21,30.5,40", "11\t21\t30.5\t40", "11 21  30.5 40\r", "11;21; 30.5;40"]
+)
+def test_otb_takes_any_separator_and_counts_from_1(tmp_path, line):
     path = tmp_path / "Crossing" / "groundtruth_rect.txt"
     path.parent.mkdir()
-    path.write_text(f"{line}\nNaN,NaN,NaN,NaN\n0,0,0,0\n{line}")
+    path.write_text(f"\ufeff{line}\nNaN,NaN,NaN,NaN\n7,8,0,0\n{line}\n\n")
     for location in (tmp_path, path):
         reader = open_labels(location)
         assert reader.frames("Crossing") == (0, 1, 2, 3)
@@ -137,6 +139,7 @@ def test_otb_takes_commas_tabs_and_spaces_and_counts_from_1(tmp_path, line):
         ("NaN,2,3,4", "x must be a finite number"),
         ("1,2,-3,4", "no extent"),
         ("a,b,c,d", "x must be a finite number"),
+        ("\n1,2,3,4", "needs x, y, width, height"),  # or the frames behind it would move
     ],
 )
 def test_lines_of_otb_that_lie_are_refused(tmp_path, line, cause):
@@ -144,6 +147,16 @@ def test_lines_of_otb_that_lie_are_refused(tmp_path, line, cause):
     path.write_text(f"1,2,3,4\n{line}\n")
     with pytest.raises(UserError, match=rf"groundtruth\.txt, line 2: .*{cause}"):
         open_labels(path, "otb").frames(tmp_path.name)
+
+
+def test_otb_files_may_be_named_after_their_video(tmp_path):
+    (tmp_path / "a.txt").write_text("1,2,3,4\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "groundtruth.txt").write_text("1,2,3,4\n")
+    assert open_labels(tmp_path, "otb").videos() == ("a", "b")
+    (tmp_path / "b.txt").write_text("1,2,3,4\n")
+    with pytest.raises(UserError, match=r"b\.txt: the same video as .*groundtruth"):
+        open_labels(tmp_path, "otb")
 
 
 def test_an_empty_otb_file_is_a_video_of_no_length(tmp_path):

@@ -50,15 +50,18 @@ def test_a_table_of_two_videos_is_read(tmp_path):
     first = reader.read("dog", 0)
     assert first.ids == (2, 3)
     assert np.isnan(first.xy_px_N2[0]).all() and first.xy_px_N2[1].tolist() == [1.5, 2]
-    assert np.isnan(reader.read("dog", 4).xy_px_N2).all()
+    hidden = reader.read("dog", 4)
+    assert hidden.xy_px_N2.tolist() == [[9, 9]] and hidden.occluded.tolist() == [True]
+    assert np.isnan(hidden.seen_px).all()
     assert reader.read("cat", 8).xy_px_N2.tolist() == [[-4, 7]]
 
 
 def test_what_is_written_as_csv(tmp_path):
-    places = np.array([[0.5, 1], [math.nan, math.nan]])
-    write_labels("tracks-csv", tmp_path, VideoInfo("cat"), [(3, PointAnnotation((5, 2), places))])
+    places = np.array([[0.5, 1], [math.nan, math.nan], [7, 8]])
+    points = PointAnnotation((5, 2, 9), places, np.array([False, False, True]))
+    write_labels("tracks-csv", tmp_path, VideoInfo("cat"), [(3, points)])
     text = (tmp_path / "cat.csv").read_text()
-    assert text == f"{HEADER}cat,2,3,,,0\ncat,5,3,0.5,1.0,1\n"
+    assert text == f"{HEADER}cat,2,3,,,0\ncat,5,3,0.5,1.0,1\ncat,9,3,7.0,8.0,0\n"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,7 @@ def test_what_is_written_as_csv(tmp_path):
         ("cat,1,0,nan,2,1", "x_px must be a finite number"),
         ("cat,1,0,1,inf,1", "y_px must be a finite number"),
         ("cat,1,0,,2,1", "x_px must be a finite number"),
+        ("cat,1,0,,2,0", "x_px must be a finite number"),
         ("cat,1,0,1,2,yes", "visible must be 0 or 1"),
         ("cat,1,0,1,2", "needs 6 values"),
         ("cat,1,0,1,2,1,9", "needs 6 values"),
@@ -112,8 +116,27 @@ def test_shares_of_a_frame_run_from_its_outer_edges(tmp_path):
     first, second = reader.read("cat", 0), reader.read("cat", 1)
     assert first.ids == second.ids == (0, 1)
     assert first.xy_px_N2.tolist() == [[9.5, 4.5], [-0.5, -0.5]]
+    assert second.occluded.tolist() == [True, False]
+    assert second.xy_px_N2.tolist() == [[-0.5, -0.5], [39.5, 9.5]]
+
+
+def test_nan_is_hidden_at_no_known_place(tmp_path):
+    points = np.array([[[0.25, 0.5], [np.nan, np.nan]], [[0, 0], [1, 1]]])
+    second = open_labels(npz(tmp_path, points=points)).read("cat", 1)
+    assert second.occluded.tolist() == [True, False]
     assert np.isnan(second.xy_px_N2[0]).all()
-    assert second.xy_px_N2[1].tolist() == [39.5, 9.5]
+
+
+def test_points_and_queries_of_tap_vid(tmp_path):
+    """Pixels of 256x256, and the frame in which each point is asked for."""
+    target = np.array([[[64, 128], [0, 0]], [[0, 0], [256, 256]]])
+    queries = np.array([[1, 128, 64], [0, 9.5, 9.5]])
+    path = npz(
+        tmp_path, points=None, target_points=target, query_points=queries, ids=np.arange(5, 7)
+    )
+    reader = open_labels(path)
+    assert reader.info("cat").query_frames == {5: 1, 6: 0}
+    assert reader.read("cat", 0).xy_px_N2.tolist() == [[9.5, 4.5], [-0.5, -0.5]]
 
 
 def test_ids_and_frames_of_an_npz(tmp_path):
@@ -125,10 +148,15 @@ def test_ids_and_frames_of_an_npz(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [
-        ({"points": None, "size_hw": None}, "holds no points and no size_hw"),
+        ({"points": None, "occluded": None}, "holds no points and no occluded"),
+        ({"size_hw": None}, "holds no size_hw"),
+        ({"query_points": np.zeros((2, 2))}, "query_points are"),
+        ({"query_points": np.full((2, 3), np.nan)}, "the frame must be a whole number"),
+        ({"query_points": np.full((2, 3), -1)}, "the frame must be 0 to"),
         ({"points": np.zeros((2, 2, 3))}, r"points must be floats \[N, T, 2\]"),
         ({"points": np.zeros((2, 2, 2), int)}, "points must be floats"),
-        ({"points": np.full((2, 2, 2), np.nan)}, "no finite place"),
+        ({"points": np.full((2, 2, 2), np.inf)}, "no finite place"),
+        ({"points": np.full((2, 2, 2), [np.nan, 1])}, "no finite place"),
         ({"occluded": np.zeros((2, 3), bool)}, "occluded must be bool"),
         ({"occluded": np.zeros((2, 2))}, "occluded must be bool"),
         ({"size_hw": np.array([0, 4])}, "the height must be 1 to"),
@@ -143,7 +171,7 @@ def test_ids_and_frames_of_an_npz(tmp_path):
     ],
 )
 def test_arrays_that_lie_are_refused(tmp_path, changes, cause):
-    with pytest.raises(UserError, match=rf"cat\.npz: .*{cause}"):
+    with pytest.raises(UserError, match=rf"cat\.npz[:,] .*{cause}"):
         open_labels(npz(tmp_path, **changes)).frames("cat")
 
 
@@ -172,4 +200,7 @@ def test_what_npz_does_not_hold_is_refused(tmp_path):
     infinite = PointAnnotation((1,), np.full((1, 2), np.inf))
     with pytest.raises(UserError, match="two finite numbers"):
         write_labels("tracks-npz", tmp_path, VideoInfo("a", (4, 4)), [(0, infinite)])
+    half = PointAnnotation((1,), np.ones((1, 2)), np.zeros(2, bool))
+    with pytest.raises(UserError, match=r"1 ids, hidden is \(2,\)"):
+        write_labels("tracks-npz", tmp_path, VideoInfo("a", (4, 4)), [(0, half)])
     assert list(tmp_path.iterdir()) == []
