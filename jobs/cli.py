@@ -28,6 +28,7 @@ COMMANDS = (
     ("inspect", "jobs.inspect:inspect_command", "Write a page about a dataset."),
     ("train", "jobs.train:train_command", "Train the colouriser on a dataset, with no labels."),
     ("mix", "jobs.mix:mix_command", "Learn how much features and colours count together."),
+    ("temperature", "jobs.temperature:temperature_command", "Learn how sharply a run matches."),
     ("propagate", "jobs.propagate:propagate_command", "Carry labels through videos."),
     ("colorize", "jobs.colorize:colorize_command", "Recolour a video from its first frame."),
     ("embed", "jobs.embed:embed_command", "Show a video's embeddings as colours."),

@@ -12,6 +12,7 @@ from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
 from pipelines.archive_plan import Direction
+from pipelines.learned_temperature import settings_with_learned
 from pipelines.models import parse_model
 from pipelines.propagation_folder import LABEL_FOLDERS
 
@@ -37,7 +38,8 @@ class PropagateOptions:
     frame + last 20, top-10), ...; summary.json holds all settings.
     `flow` and `identity` match nothing, whatever the protocol."""
     set: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Change a setting of the protocol: --set top_k=15."""
+    """Change a setting of the protocol: --set top_k=15. `temperature=learned` takes the one that
+    `huetrack temperature` stored in the run."""
     anchors: Literal["first", "all"] = "first"
     """Annotated frames of a video that are used: its first, so that fully annotated videos can be
     evaluated on, or all of them, each correcting what was carried so far."""
@@ -97,15 +99,17 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
     """The command without its closing summary. Raises `UserError`."""
     if options.workers < 1:
         raise UserError("--workers must be at least 1")
+    model = parse_model(
+        options.model,
+        untrained_width=options.untrained_width,
+        seed=options.seed,
+        weights=options.weights,
+        half=options.half,
+    )
+    settings = settings_with_learned(options.set, options.protocol, model.run_weights)
     config = ArchiveConfig(
-        model=parse_model(
-            options.model,
-            untrained_width=options.untrained_width,
-            seed=options.seed,
-            weights=options.weights,
-            half=options.half,
-        ),
-        protocol=get_protocol(options.protocol, options.set),
+        model=model,
+        protocol=get_protocol(options.protocol, settings),
         overlays=options.overlays,
         anchors=options.anchors,
         direction=options.direction,

@@ -49,6 +49,11 @@ class ModelSpec:
     half: bool = False
     """Whether networks run in bfloat16 on GPUs."""
 
+    @property
+    def run_weights(self) -> Location | None:
+        """Weights of a colouriser, beside which may lie what else was learned."""
+        return self.weights if self.kind == "trained" else None
+
     def describe(self) -> dict[str, Any]:
         """For `summary.json`."""
         record: dict[str, Any] = {"kind": self.kind + (JOINED_SUFFIX if self.joined else "")}

@@ -4,6 +4,7 @@ import torch
 
 from model.errors import UserError
 from model.propagation.encoders import LabEncoder
+from model.propagation.matching import Matching
 from model.propagation.mix_search import LAB_VARIANCES, TEMPERATURE_SCALES, score_mixes
 
 TEMPERATURE = 0.05
@@ -52,10 +53,8 @@ class ColoursButRed(LabEncoder):
         return super().encode(torch.stack((torch.zeros_like(frame_3HW[0]), *frame_3HW[1:])))
 
 
-def scores(*clips, top_k=10, radius_cells=None):
-    return score_mixes(
-        PlantedFeatures(), ColoursButRed(), clips, top_k=top_k, radius_cells=radius_cells
-    )
+def scores(*clips, top_k=10, **matching):
+    return score_mixes(PlantedFeatures(), ColoursButRed(), clips, Matching(top_k, **matching))
 
 
 def test_features_that_tell_are_trusted_more_than_colours_that_do_not():
@@ -77,12 +76,24 @@ def test_every_mix_has_a_score_and_the_best_comes_first():
 
 
 @pytest.mark.parametrize(
-    ("top_k", "radius_cells"), [(None, None), (3, None), (None, 2.5), (4, 2.5)]
+    ("top_k", "matching"),
+    [
+        (None, {}),
+        (3, {}),
+        (None, {"radius_cells": 2.5}),
+        (4, {"radius_cells": 2.5}),
+        (7, {"radius_cells": 1.5}),  # more than a corner sees
+        (3, {"radius_cells": 2, "window_closed": True}),
+        (3, {"radius_cells": 1, "window_closed": True, "window_shape": "square"}),
+        (3, {"radius_cells": 2.5, "top_k_stage": "after"}),
+    ],
 )
-def test_the_score_is_the_mean_log_probability_of_coming_home(top_k, radius_cells):
+def test_the_score_is_the_mean_log_probability_of_coming_home(top_k, matching):
     frames = clip(True, True, cells=5)
     features, colours = PlantedFeatures(), ColoursButRed()
-    chosen = scores(frames, top_k=top_k, radius_cells=radius_cells)[3]
+    chosen = scores(frames, top_k=top_k, **matching)[3]
+    radius = matching.get("radius_cells", 99)
+    square, closed = matching.get("window_shape") == "square", matching.get("window_closed")
 
     def affinity(reference, target):
         rows = np.zeros((25, 25))
@@ -91,15 +102,18 @@ def test_the_score_is_the_mean_log_probability_of_coming_home(top_k, radius_cell
         for j in range(25):
             logits = {}
             for i in range(25):
-                if radius_cells and np.hypot(i // 5 - j // 5, i % 5 - j % 5) >= radius_cells:
+                away = abs(i // 5 - j // 5), abs(i % 5 - j % 5)
+                distance = max(away) if square else np.hypot(*away)
+                if distance > radius or (distance == radius and not closed):
                     continue
                 cosine = float(f_key[:, i] @ f_query[:, j])
                 distance = float(((l_key[:, i] - l_query[:, j]) ** 2).sum())
                 temperature = TEMPERATURE * chosen.mix.temperature_scale
                 logits[i] = cosine / temperature - distance / (2 * chosen.mix.lab_variance)
             kept = sorted(logits, key=lambda i: -logits[i])[:top_k]
-            weights = np.exp([logits[i] - max(logits.values()) for i in kept])
-            rows[j, kept] = weights / weights.sum()
+            summed = logits if matching.get("top_k_stage") == "after" else kept
+            weights = np.exp([logits[i] for i in kept])
+            rows[j, kept] = weights / sum(np.exp(logits[i]) for i in summed)
         return rows
 
     there = affinity(frames[1], frames[2]) @ affinity(frames[0], frames[1])
