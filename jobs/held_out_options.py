@@ -24,7 +24,7 @@ class HeldOutOptions:
     _: KW_ONLY
     run: LocationOption
     """Run folder made by `huetrack train`; what is learned is written into it."""
-    clips: int = 16
+    clips: int = 32
     """Held-out clips, those first in which most moves."""
     protocol: ProtocolName = "crw"
     """The protocol that it is learned for: its features, window, top-k and temperature."""

@@ -59,7 +59,7 @@ def register_tracker(tracker: Tracker, weights: Location, name: str) -> str:
     That is `models:/NAME/VERSION`, or "" where it could not be done, which is a warning. A mix that lies
     beside the weights belongs to it.
     """
-    mix = load_mix(weights.parent)
+    mix = load_mix(weights)
     address = ""
 
     def register(client: "MlflowClient") -> None:
@@ -87,7 +87,7 @@ def register_tracker(tracker: Tracker, weights: Location, name: str) -> str:
 
 
 def register_again(run: Location, name: str) -> str:
-    """A new version of the tracker of a run that has ended; returns its address as `register_tracker` does."""
+    """A new version of the tracker of a run that has ended; returns what `register_tracker` does."""
     config = yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))
     stored = config.get("tracking_uri")  # without the password that MLFLOW_TRACKING_URI may have
     known = stored and stored != str(configured_uri())

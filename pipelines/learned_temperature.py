@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from model.errors import UserError
 from pipelines.storage import Location, read_json, write_json
+from pipelines.weights_note import read_note
 
 TEMPERATURE_FILE = "temperature.json"
+TEMPERATURE_NOTE = "temperature"
+"""Their name in the metadata of an exported file of weights."""
 _KEY, _ASKED = "temperature", "learned"
 
 
@@ -15,6 +19,18 @@ def save_temperature(folder: Location, protocol: str, temperature: float) -> Non
     path = folder / TEMPERATURE_FILE
     known = _read(path) if path.exists() else {}
     write_json(path, {**known, protocol: temperature})
+
+
+def load_temperatures(weights: Location) -> dict[str, float]:
+    """The temperature of each protocol: of an exported file its own, else those beside the weights.
+
+    Raises `UserError` naming a damaged file.
+    """
+    note = read_note(weights, TEMPERATURE_NOTE)
+    if note is not None:
+        return _checked(note, weights)
+    path = weights.parent / TEMPERATURE_FILE
+    return _read(path) if path.exists() else {}
 
 
 def settings_with_learned(
@@ -39,7 +55,7 @@ def _learned(protocol: str, weights: Location | None) -> float:
     if weights is None:
         raise UserError(f"--set {_KEY}={_ASKED}: only runs have a learned temperature")
     path = weights.parent / TEMPERATURE_FILE
-    known = _read(path) if path.exists() else {}
+    known = load_temperatures(weights)
     if protocol not in known:
         raise UserError(
             f"{path}: no temperature was learned for {protocol} "
@@ -49,11 +65,14 @@ def _learned(protocol: str, weights: Location | None) -> float:
 
 
 def _read(path: Location) -> dict[str, float]:
-    record = read_json(path)
+    return _checked(read_json(path), path)
+
+
+def _checked(record: Any, source: Location) -> dict[str, float]:
     if not isinstance(record, dict) or not all(map(_is_temperature, record.values())):
-        raise UserError(f"{path}: holds no temperatures")
+        raise UserError(f"{source}: holds no temperatures")
     return record
 
 
-def _is_temperature(value: object) -> bool:
+def _is_temperature(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and value > 0

@@ -112,7 +112,7 @@ def parse_model(
         )
     file = weights_of(path).resolve()
     read_colorizer(file)
-    mix = load_mix(file.parent) if joined else Mix()
+    mix = load_mix(file) if joined else Mix()
     return ModelSpec("trained", joined, file, shape, seed, mix=mix, half=half)
 
 

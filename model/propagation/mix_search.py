@@ -85,7 +85,8 @@ def score_mixes(
     losses = []
     for frames_T3HW in clips:
         pictures = [(features.encode(frame), colours.encode(frame)) for frame in frames_T3HW]
-        window = _window(*pictures[0][1].shape[-2:], matching)
+        height, width = pictures[0][1].shape[-2:]
+        window = _window(height, width, matching)
         ways = [*pairwise(pictures), (pictures[-1], pictures[0])]
         logits = [
             [

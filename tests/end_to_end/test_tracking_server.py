@@ -103,7 +103,7 @@ def training(dataset: Path, folder: Path, server: Server, steps: int) -> list[st
     command += ["--model.width", "4", "--model.embedding-channels", "8", "--model.head", "linear"]
     command += ["--batches.batch-size", "2", "--batches.resolution-px", "64"]
     command += ["--fit.log-every", "1", "--fit.checkpoint-every", "100", "--fit.validate-every"]
-    return [*command, "100", "--fit.steps", str(steps)]
+    return [*command, "100", "--fit.steps", str(steps), "--probe.every", "0"]
 
 
 def files_with(text: str, folder: Path) -> list[Path]:

@@ -30,7 +30,7 @@ def test_the_mix_is_found_stored_and_used(
     assert run([*command, "--dry-run"]) == 0
     assert not (small_run / "mix.json").exists()
     assert run(command) == 0
-    found = load_mix(small_run)
+    found = load_mix(small_run / "model.safetensors")
     printed = capsys.readouterr().out
     assert f"{found.lab_variance:g}" in printed and "(default)" in printed
     assert json.loads((small_run / "mix.json").read_text())["lab_variance"] == found.lab_variance

@@ -31,7 +31,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def context(weights: Path) -> PythonModelContext:
     save_mix(weights.parent, MIX)
-    return PythonModelContext({"weights": str(weights), "mix": str(weights.parent / MIX_FILE)}, None)
+    return PythonModelContext(
+        {"weights": str(weights), "mix": str(weights.parent / MIX_FILE)}, None
+    )
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,10 @@ def test_every_training_is_a_version_without_pickles(
         Path(client.get_model_version_download_uri("my tracker", number).removeprefix("file://"))
         for number in ("1", "2")
     ]
-    assert [load_mix(folder / "artifacts") for folder in folders] == [Mix(), Mix(0.4, 160.0)]
+    assert [load_mix(folder / "artifacts" / weights.name) for folder in folders] == [
+        Mix(),
+        Mix(0.4, 160.0),
+    ]
     folder = folders[0]
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"registered_tracker.py", "artifacts/model.safetensors"} <= files

@@ -40,22 +40,30 @@ def test_a_training_leaves_pictures_and_scores(
 ) -> None:
     run = tmp_path / "run"
     options = training(
-        run, steps=20, workers=1, probe=ProbeConfig(every=20, clips=2, sequences=sequences)
+        run,
+        steps=20,
+        workers=1,
+        fit={"validate_every": 1000},
+        probe=ProbeConfig(every=9, clips=2, sequences=sequences),
     )
     train(options)
     made = sorted(path.name for path in (run / "pictures").iterdir())
     kinds = ("-clips.png", "-sequences.png", ".json")
-    assert made == sorted(f"step-000020{kind}" for kind in kinds)
+    assert made == [f"step-{step:06d}{kind}" for step in (10, 20) for kind in kinds]
     history = read_history(run)
-    (probe,) = [record for record in history if record["kind"] == "probe"]
     assert len([record for record in history if record["kind"] == "train"]) == 20
-    assert probe["step"] == 20
+    looked = [record for record in history if record["kind"] == "probe"]
+    held_out = [record for record in history if record["kind"] == "validation"]
+    # At the first checkpoint from step 9 on, and at the last step, with a validation beside each.
+    assert [record["step"] for record in looked] == [10, 20]
+    assert [record["step"] for record in held_out] == [10, 20]
+    probe = looked[-1]
     assert probe["jf_mean"] == pytest.approx((probe["j_mean"] + probe["f_mean"]) / 2)
     assert probe["jf_by_sequence"] == {"square": pytest.approx(probe["jf_mean"])}
     client = MlflowClient(options.tracking_uri.secret)
     run_id = yaml.safe_load((run / CONFIG_FILE).read_text())["mlflow_run_id"]
     logged = client.get_metric_history(run_id, "probe/jf_mean")
-    assert [(m.step, m.value) for m in logged] == [(20, probe["jf_mean"])]
+    assert [(m.step, m.value) for m in logged] == [(r["step"], r["jf_mean"]) for r in looked]
     images = [Path(image.path).name for image in client.list_artifacts(run_id, "images")]
     for kind in ("clips", "sequences"):
         assert any(i.startswith(f"{kind}+step+20+") and i.endswith(".png") for i in images)
@@ -76,19 +84,20 @@ def test_a_look_that_fails_is_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("every", "before", "step", "due"),
+    ("every", "before", "step", "last", "due"),
     [
-        (500, 0, 499, False),
-        (500, 0, 500, True),
-        (500, 500, 750, False),
-        (500, 250, 1250, True),
-        (0, 0, 500, False),
+        (500, 0, 499, False, False),
+        (500, 0, 500, False, True),
+        (500, 500, 750, False, False),
+        (500, 250, 1250, False, True),
+        (500, 500, 750, True, True),
+        (0, 0, 500, True, False),
     ],
 )
 def test_a_checkpoint_is_looked_at_once_in_so_many_steps(
-    every: int, before: int, step: int, due: bool
+    every: int, before: int, step: int, last: bool, due: bool
 ) -> None:
-    assert ProbeConfig(every=every).is_due(before, step) is due
+    assert ProbeConfig(every=every).is_due(before, step, last=last) is due
 
 
 def test_annotated_videos_that_are_not_there_are_refused_at_the_start(

@@ -38,14 +38,14 @@ class Numbers:
         return list(references), target * self.confidence
 
 
-def scores(encoder, *settings, clips=(clip(),)):
+def scores(encoder, *settings, clips):
     protocol = get_protocol("vidcolor", ["frame_size_px=none", *settings])
     return score_temperatures(encoder, clips, CENTROIDS_K2, protocol)
 
 
 def test_features_that_know_are_trusted_and_those_that_do_not_are_not():
     """At the own temperature a right match weighs e^1 of 16 others; it should weigh far more."""
-    best = scores(Numbers(1.0))[0]
+    best = scores(Numbers(1.0), clips=[clip()])[0]
     assert best.temperature == pytest.approx(0.5 * min(SCALES))
     assert best.accuracy == 1.0
     unlike = [clip(seed=seed)[0] for seed in range(4)]
@@ -78,7 +78,7 @@ def test_the_loss_is_that_of_colours_carried_frame_after_frame():
 
 
 def test_every_temperature_has_a_score_and_the_best_comes_first():
-    ranked = scores(LabEncoder(), "carried_state=hard", "top_k=3")
+    ranked = scores(LabEncoder(), "carried_state=hard", "top_k=3", clips=[clip()])
     assert sorted(s.temperature for s in ranked) == pytest.approx([0.5 * s for s in SCALES])
     assert [s.loss for s in ranked] == sorted(s.loss for s in ranked)
 
