@@ -71,7 +71,10 @@ def run_training(
         ),
         validation_config=probing(probe),  # type: ignore[call-arg]  # typed as Train V1's
     )
-    with ProgressDisplay() as display, HistoryFollower(run, options.fit.steps, display):
+    with (
+        ProgressDisplay() as display,
+        HistoryFollower(run, options.fit.steps, options.workers, display),
+    ):
         try:
             with _plain_interrupt():
                 result = trainer.fit()

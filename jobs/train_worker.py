@@ -108,15 +108,15 @@ class WorkerReporter:
         # A resumed run repeats the steps after its checkpoint, and what was logged of them.
         self._history = History(spec.run, fitter.step) if self._rank == 0 else None
 
-    def _write(self, kind: str, record: TrainRecord | ValidationRecord) -> None:
+    def _write(self, kind: str, record: TrainRecord | ValidationRecord, **also: float) -> None:
         if self._history is None:
             return
-        values = {k: v for k, v in asdict(record).items() if k != "step"}
+        values = {k: v for k, v in asdict(record).items() if k != "step"} | also
         self._history.append({"kind": kind, "step": record.step, **values})
         self._tracker.metrics({f"{kind}/{k}": v for k, v in values.items()}, record.step)
 
     def on_train(self, record: TrainRecord) -> None:
-        self._write("train", self._over_workers(record))
+        self._write("train", self._over_workers(record), workers=self._workers)
         if self._is_newly_preempted():
             self._save(wait=True)
 
