@@ -5,14 +5,21 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
 import numpy as np
+import torch
 from cyclopts import Parameter
 
 from jobs.console import ProgressDisplay
 from jobs.options import LocationOption
+from model.colorizer import Colorizer
 from model.errors import UserError
-from model.propagation.protocols import ProtocolName
+from model.propagation.matching_protocol import MatchingProtocol
+from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.clip_rows import BatchConfig, ClipDataset
+from pipelines.codebook import load_codebook
 from pipelines.held_out import held_out_clips
+from pipelines.models import read_colorizer
+from pipelines.run_folder import CODEBOOK_FILE, weights_of
+from pipelines.storage import Location
 
 
 @dataclass(frozen=True)
@@ -24,24 +31,44 @@ class HeldOutOptions:
     _: KW_ONLY
     run: LocationOption
     """Run folder made by `huetrack train`; what is learned is written into it."""
-    clips: int = 32
+    clips: int = 16
     """Held-out clips, those first in which most moves."""
     protocol: ProtocolName = "crw"
-    """The protocol that it is learned for: its features, window, top-k and temperature."""
+    """The protocol that it is learned for."""
     dry_run: Annotated[bool, Parameter(negative="")] = False
     """Only print what was found."""
 
 
-def shown_clips(options: HeldOutOptions) -> Iterator[list[np.ndarray]]:
-    """The frames of each clip, uint8 RGB [H, W, 3], while a display shows which one it is.
+@dataclass(frozen=True)
+class LookedAt:
+    """Options, resolved."""
 
-    Raises `UserError`.
-    """
+    colorizer: Colorizer
+    protocol: MatchingProtocol
+    centroids_K2: torch.Tensor
+    clips: Iterator[list[np.ndarray]]
+    """Frames of each clip, uint8 RGB [H, W, 3]; a display shows which one it is."""
+    folder: Location
+    """Where what is learned goes."""
+
+
+def resolve(options: HeldOutOptions) -> LookedAt:
+    """Find the run and the clips. Raises `UserError`."""
     if options.clips < 1:
         raise UserError("--clips must be at least 1")
-    dataset = ClipDataset.open(options.dataset)
-    stored = BatchConfig(resolution_px=dataset.format.size_px)
-    chosen = held_out_clips(dataset, stored, options.clips)
+    weights = weights_of(options.run)
+    codebook = load_codebook(options.run / CODEBOOK_FILE)
+    return LookedAt(
+        read_colorizer(weights),
+        get_protocol(options.protocol),
+        torch.from_numpy(codebook.centroids_K2),
+        _shown_clips(ClipDataset.open(options.dataset), options.clips),
+        weights.parent,
+    )
+
+
+def _shown_clips(dataset: ClipDataset, count: int) -> Iterator[list[np.ndarray]]:
+    chosen = held_out_clips(dataset, BatchConfig(resolution_px=dataset.format.size_px), count)
     with ProgressDisplay() as progress:
         for done, clip in enumerate(chosen):
             progress("clips", done, len(chosen), clip.video_id)
