@@ -100,7 +100,6 @@ def test_a_machine_that_is_given_notice_leaves_a_checkpoint_and_training_goes_on
 ) -> None:
     """The only checkpoint before the end is that of the notice; the steps after it come out the same."""
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.05")
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     run = tmp_path / "run"
     options = training(
         run,
