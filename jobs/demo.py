@@ -21,6 +21,7 @@ from jobs.propagate import PropagateOptions, run_propagation
 from jobs.report import ReportOptions, make_report
 from jobs.train import train
 from jobs.train_options import TrainOptions
+from jobs.train_probe import ProbeConfig
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.fitter import FitConfig
@@ -92,6 +93,7 @@ def demo_command(options: Annotated[DemoOptions, Parameter(name="*")] = DEFAULTS
                     steps=options.steps, lr_drop_at=0.75, validate_every=200, checkpoint_every=200
                 ),
                 batches=BatchConfig(batch_size=16, resolution_px=128),
+                probe=ProbeConfig(every=0),
             )
         )
         page = _score(options, workers) if options.data is None else _show(options, workers)

@@ -11,6 +11,7 @@ from model.errors import UserError
 from model.propagation.frame_encoder import Encoder
 from model.propagation.protocols import MatchingProtocol, ProtocolName, get_protocol
 from pipelines.footage import footage_at
+from pipelines.learned_temperature import settings_with_learned
 from pipelines.models import WITHOUT_MATCHING, build_encoder, parse_model
 from pipelines.shown_video import ShownVideo
 
@@ -31,7 +32,8 @@ class FilmOptions:
     """How frames are encoded and compared: `vidcolor` (the paper's), `crw`, ...; by default `vidcolor`
     for a run and `crw` for any other model."""
     set: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Change a setting of the protocol: --set temperature=1."""
+    """Change a setting of the protocol: --set temperature=1, or `temperature=learned` for the one that
+    `huetrack temperature` stored in the run."""
     height_px: int = 256
     """Taller videos are reduced to this height before anything else."""
     weights: str | None = None
@@ -70,7 +72,8 @@ def resolve(options: FilmOptions) -> Filmed:
     if spec.kind in WITHOUT_MATCHING:
         raise UserError(f"--model {options.model} has no features")
     usual = "vidcolor" if spec.kind == "trained" else "crw"
-    protocol = get_protocol(options.protocol or usual, options.set)
+    name = options.protocol or usual
+    protocol = get_protocol(name, settings_with_learned(options.set, name, spec.run_weights))
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -16,6 +16,7 @@ from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, Corrections, propagate_archive
 from pipelines.archive_plan import Direction
 from pipelines.labels.coco_collection import collect_coco_videos
+from pipelines.learned_temperature import settings_with_learned
 from pipelines.models import parse_model
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.progress import Progress, Remark
@@ -49,7 +50,8 @@ class PropagateOptions:
     frame + last 20, top-10), ...; summary.json holds all settings.
     `flow` and `identity` match nothing, whatever the protocol."""
     set: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Change a setting of the protocol: --set top_k=15."""
+    """Change a setting of the protocol: --set top_k=15. `temperature=learned` takes the one that
+    `huetrack temperature` stored in the run."""
     anchors: Literal["first", "all"] = "first"
     """Annotated frames of a video that are used: its first, so that fully annotated videos can be
     evaluated on, or all of them, each correcting what was carried so far."""
@@ -148,15 +150,17 @@ def run_propagation(
         raise UserError("--workers must be at least 1")
     if options.corrections is None and options.corrections_format != "auto":
         raise UserError("--corrections-format needs --corrections")
+    model = parse_model(
+        options.model,
+        untrained_width=options.untrained_width,
+        seed=options.seed,
+        weights=options.weights,
+        half=options.half,
+    )
+    settings = settings_with_learned(options.set, options.protocol, model.run_weights)
     config = ArchiveConfig(
-        model=parse_model(
-            options.model,
-            untrained_width=options.untrained_width,
-            seed=options.seed,
-            weights=options.weights,
-            half=options.half,
-        ),
-        protocol=get_protocol(options.protocol, options.set),
+        model=model,
+        protocol=get_protocol(options.protocol, settings),
         overlays=options.overlays,
         anchors=options.anchors,
         direction=options.direction,

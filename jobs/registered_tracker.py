@@ -6,6 +6,7 @@ and runs it where huetrack is not installed. It may import nothing else of huetr
 Shape suffixes: N frames, H, W pixels, L labels (background first).
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from model.colorizer import load_colorizer
 from model.errors import UserError
-from model.propagation.encoders import ColorizerEncoder, JoinedEncoder, LabEncoder
-from model.propagation.engine import PropagationResult, Propagator
+from model.propagation.encoders import ColorizerEncoder, Mix, join_lab
+from model.propagation.engine import Encoder, PropagationResult, Propagator
 from model.propagation.protocols import MatchingProtocol, get_protocol
 
 
@@ -27,9 +28,10 @@ class VideoTracker:
     """Carries the mask of a video's first frame through the others, as `huetrack propagate` does."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights, onto a GPU where there is one."""
+        """Read the weights, onto a GPU where there is one, and the mix."""
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._colorizer = load_colorizer(Path(context.artifacts["weights"]), self._device)
+        self._mix = Mix(**json.loads(Path(context.artifacts["mix"]).read_text(encoding="utf-8")))
 
     def predict(
         self,
@@ -41,8 +43,8 @@ class VideoTracker:
 
         `model_input` holds `frames`, uint8 RGB [N, H, W, 3], and `first_mask`, uint8 [H, W]: the
         object ids of the first frame, 0 for background. `params` are `protocol`, its changed
-        `settings` ("top_k=15 radius_cells=8") and `lab`, which joins Lab colours to the features;
-        MLflow fills in those that are not given.
+        `settings` ("top_k=15 radius_cells=8") and `lab`, which joins Lab colours to the features in the
+        proportion that was stored with the weights; MLflow fills in those that are not given.
 
         Returns `masks`, uint8 [N, H, W], the first one as given; `object_ids`, uint8 [L], 0 and then
         the ids in ascending order; and `confidence`, float32 [N, L]: the mean probability of a
@@ -67,9 +69,9 @@ class VideoTracker:
         }
 
     def _propagator(self, protocol: MatchingProtocol, joined: bool) -> Propagator:
-        learned = ColorizerEncoder(self._colorizer, protocol)
-        channels = self._colorizer.trunk.channels
-        encoder = JoinedEncoder(learned, channels, LabEncoder()) if joined else learned
+        encoder: Encoder = ColorizerEncoder(self._colorizer, protocol)
+        if joined:
+            encoder = join_lab(encoder, self._colorizer.trunk.channels, self._mix)
         return Propagator(encoder, protocol, self._device)
 
 

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 
 import model
-from jobs.tracking import Tracker
+from jobs.tracking import TrackedRun, Tracker
+from jobs.tracking_uri import TrackingUri, configured_uri, default_uri
 from model.errors import UserError
+from model.propagation.encoders import Mix
+from pipelines.mix import MIX_FILE, load_mix, save_mix
+from pipelines.run_folder import CONFIG_FILE, WEIGHTS_FILE
 from pipelines.storage import Location, local_file
 
 if TYPE_CHECKING:
@@ -23,31 +28,38 @@ REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch")
 """What `registered_tracker.py` and `model/` import."""
 
 
-def save_tracker(weights: Path, folder: Path, run_id: str = "", model_id: str = "") -> None:
-    """Write weights (a `.safetensors` file of a colouriser) as an MLflow model into a new folder.
+def save_tracker(
+    weights: Path, mix: Mix, folder: Path, run_id: str = "", model_id: str = ""
+) -> None:
+    """Write weights (a `.safetensors` file of a colouriser) and the mix for `lab` as an MLflow model into
+    a new folder.
 
     It names the run and the logged model that it belongs to.
     """
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    mlflow.pyfunc.save_model(
-        str(folder),
-        mlflow_model=Model(run_id=run_id or None, model_id=model_id or None),
-        python_model=str(CODE_FILE),
-        code_paths=[str(Path(model.__file__).parent)],
-        artifacts={"weights": str(weights)},
-        signature=tracker_signature(),
-        input_example=_input_example(),
-        pip_requirements=_pinned_requirements(),
-    )
+    with tempfile.TemporaryDirectory() as place:
+        save_mix(Path(place), mix)
+        mlflow.pyfunc.save_model(
+            str(folder),
+            mlflow_model=Model(run_id=run_id or None, model_id=model_id or None),
+            python_model=str(CODE_FILE),
+            code_paths=[str(Path(model.__file__).parent)],
+            artifacts={"weights": str(weights), "mix": f"{place}/{MIX_FILE}"},
+            signature=tracker_signature(),
+            input_example=_input_example(),
+            pip_requirements=_pinned_requirements(),
+        )
 
 
 def register_tracker(tracker: Tracker, weights: Location, name: str) -> str:
     """Log the tracker as a model of the run and register it; returns its address.
 
-    That is `models:/NAME/VERSION`, or "" where it could not be done, which is a warning.
+    That is `models:/NAME/VERSION`, or "" where it could not be done, which is a warning. A mix that lies
+    beside the weights belongs to it.
     """
+    mix = load_mix(weights)
     address = ""
 
     def register(client: "MlflowClient") -> None:
@@ -59,7 +71,7 @@ def register_tracker(tracker: Tracker, weights: Location, name: str) -> str:
         experiment_id = client.get_run(run_id).info.experiment_id
         logged = client.create_logged_model(experiment_id, "tracker", run_id, model_type="tracker")
         with tempfile.TemporaryDirectory() as place, local_file(weights) as file:
-            save_tracker(file, Path(place) / "tracker", run_id, logged.model_id)
+            save_tracker(file, mix, Path(place) / "tracker", run_id, logged.model_id)
             client.log_model_artifacts(logged.model_id, f"{place}/tracker")
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -72,6 +84,16 @@ def register_tracker(tracker: Tracker, weights: Location, name: str) -> str:
 
     tracker.attempt(register)
     return address
+
+
+def register_again(run: Location, name: str) -> str:
+    """A new version of the tracker of a run that has ended; returns what `register_tracker` does."""
+    config = yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))
+    stored = config.get("tracking_uri")  # without the password that MLFLOW_TRACKING_URI may have
+    known = stored and stored != str(configured_uri())
+    uri = TrackingUri(stored) if known else default_uri(run)
+    tracked = TrackedRun(uri, config.get("mlflow_run_id", ""))
+    return register_tracker(Tracker(tracked), run / WEIGHTS_FILE, name)
 
 
 def check_name(name: str) -> None:

@@ -9,15 +9,15 @@ from jobs.console import print_facts
 from jobs.options import plain
 from jobs.registry import check_name, register_tracker
 from jobs.tracking import Tracker, start_run
-from jobs.tracking_uri import default_uri, refuse_shared_sqlite
+from jobs.tracking_uri import TrackingUri, default_uri, refuse_shared_sqlite
 from jobs.train_checkpoint import export_weights
-from jobs.train_folder import last_records, prepare_folder, save_config
-from jobs.train_options import TrainOptions, check_options
+from jobs.train_folder import check_folder, last_records, prepare_folder, save_config
+from jobs.train_options import TrainOptions, check_init, check_options
+from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_run import run_training
 from pipelines.clip_rows import ClipDataset
 from pipelines.manifest import load_manifest, manifest_fingerprint
 from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, WEIGHTS_FILE
-from pipelines.storage import write_bytes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,6 +34,9 @@ def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
 
     Example: huetrack train dataset --run runs/first --config configs/two-cores.yaml
 
+    Going on from other weights, at another resolution: huetrack train dataset --run runs/fine
+    --init runs/first --config configs/two-cores.yaml --batches.resolution-px 256
+
     On a cluster that may lose machines: huetrack train s3://b/dataset --run s3://b/runs/first
     --workers 8 --min-workers 2 --resume
     """
@@ -43,30 +46,28 @@ def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
 
 
 def train(options: TrainOptions) -> dict[str, object]:
-    """Train and export; returns the facts for the closing summary. Raises `UserError`."""
+    """Train and export; returns the facts for the closing summary. Raises `UserError`.
+
+    The run's folder is made when everything that can be wrong from the start has been looked at.
+    """
     check_name(options.register)
     dataset = ClipDataset.open(options.dataset.resolve())
     check_options(options, dataset)
-    resumed_run_id = prepare_folder(options)
-    write_bytes(options.run / CODEBOOK_FILE, (options.dataset / CODEBOOK_FILE).read_bytes())
+    initial = check_init(options)
+    check_folder(options)
     uri = options.tracking_uri or default_uri(options.run)
-    tracked = start_run(uri, options.run, options.experiment, options.run.name, resumed_run_id)
-    save_config(options, tracked.run_id)
-    tracker = Tracker(tracked)
-    digest = manifest_fingerprint(load_manifest(options.dataset / "manifest.parquet"))
-    if tracked.run_id != resumed_run_id:
-        tracker.params(_flat(plain(options)))
-        tracker.dataset(options.dataset.name, str(options.dataset.resolve()), digest)
-        tracker.artifact(options.run / CONFIG_FILE)
-        tracker.artifact(options.run / CODEBOOK_FILE)
-    try:
-        with connected_ray(options.workers):
-            refuse_shared_sqlite(uri)
-            kept = run_training(options, dataset, tracked)
-        exported = export_weights(kept, options.model, options.run)
-    except BaseException as error:
-        tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
+    with connected_ray(options.workers):
+        refuse_shared_sqlite(uri)
+        worker = worker_resources(options)
+        wait_for_resources(options, worker)
+        resumed_run_id = prepare_folder(options, initial)
+        tracker = _start_tracking(options, uri, resumed_run_id)
+        try:
+            kept = run_training(options, dataset, tracker.run, worker)
+            exported = export_weights(kept, options.model, options.run)
+        except BaseException as error:
+            tracker.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
     for path in exported:
         tracker.artifact(path)
     _log_checkpoint(tracker, kept.last)
@@ -78,9 +79,22 @@ def train(options: TrainOptions) -> dict[str, object]:
         "clips": f"{len(dataset.train)} for training, {len(dataset.val)} held out",
         **last_records(options.run),
         "weights": ", ".join(map(str, exported)),
-        "tracking": tracked,
+        "tracking": tracker.run,
         **({"registered": registered} if registered else {}),
     }
+
+
+def _start_tracking(options: TrainOptions, uri: TrackingUri, resumed_run_id: str) -> Tracker:
+    tracked = start_run(uri, options.run, options.experiment, options.run.name, resumed_run_id)
+    save_config(options, tracked.run_id)
+    tracker = Tracker(tracked)
+    if tracked.run_id != resumed_run_id:
+        digest = manifest_fingerprint(load_manifest(options.dataset / "manifest.parquet"))
+        tracker.params(_flat(plain(options)))
+        tracker.dataset(options.dataset.name, str(options.dataset.resolve()), digest)
+        tracker.artifact(options.run / CONFIG_FILE)
+        tracker.artifact(options.run / CODEBOOK_FILE)
+    return tracker
 
 
 def _log_checkpoint(tracker: Tracker, checkpoint: "Checkpoint") -> None:

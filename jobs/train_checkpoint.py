@@ -135,10 +135,10 @@ def colorizer_of(checkpoint: Checkpoint, config: ColorizerConfig) -> tuple[Color
 
 
 def _export(checkpoint: Checkpoint, config: ColorizerConfig, path: Location) -> None:
-    colorizer, _ = colorizer_of(checkpoint, config)
+    colorizer, step = colorizer_of(checkpoint, config)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / path.name
-        save_colorizer(colorizer, file)
+        save_colorizer(colorizer, file, {"step": str(step)})
         write_bytes(path, file.read_bytes())
 
 

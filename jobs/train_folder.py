@@ -1,44 +1,78 @@
 """The folder of a training run: made or taken up again, its `config.yaml`, what its history says."""
 
+from typing import Any
+
 import yaml
 
 from jobs.options import plain
 from jobs.train_options import TrainOptions
 from model.errors import UserError
-from pipelines.run_folder import CONFIG_FILE, read_history
-from pipelines.storage import Location, remove_folder, write_text
+from pipelines.codebook import load_codebook
+from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, INITIAL_WEIGHTS_FILE, read_history
+from pipelines.storage import Location, remove_folder, write_bytes, write_text
 
 
-def prepare_folder(options: TrainOptions) -> str:
-    """Make the run's folder; returns the id of the tracked run that is taken up again, or ""."""
+def check_folder(options: TrainOptions) -> None:
+    """Raises `UserError` where this training cannot begin or go on in the run's folder."""
     if not options.run.resolve().name:
         raise UserError(f"{options.run}: a run needs a folder with a name")
     config_file = options.run / CONFIG_FILE
-    if options.resume and config_file.exists():
-        before = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-        now = plain(options)
-        changed = [
-            key
-            for key in ("model", "colorization", "batches", "seed")
-            if before.get(key) != now[key]
-        ]
-        if changed:
-            raise UserError(
-                f"{config_file}: the run to resume has another {changed[0]} "
-                f"({before.get(changed[0])} instead of {now[changed[0]]})"
-            )
-        return str(before.get("mlflow_run_id", ""))
-    if options.overwrite and options.run.exists():
-        if not config_file.exists() and any(options.run.iterdir()):
+    if _goes_on(options):
+        _check_same(yaml.safe_load(config_file.read_text(encoding="utf-8")), options)
+        return
+    filled = options.run.exists() and any(options.run.iterdir())
+    if options.overwrite:
+        if filled and not config_file.exists():
             raise UserError(f"{options.run}: holds no run, so it is not removed")
-        remove_folder(options.run)
-    if options.run.exists() and any(options.run.iterdir()):
+    elif filled:
         raise UserError(
             f"{options.run}: is not empty (use --resume, --overwrite or another folder)"
         )
-    options.run.mkdir(parents=True, exist_ok=True)
-    save_config(options, "")  # from here on the folder holds a run, which can be resumed
-    return ""
+
+
+def prepare_folder(options: TrainOptions, initial: bytes | None) -> str:
+    """Make the run's folder, once `check_folder` has passed.
+
+    It gets the codebook and, if there is one, the file `initial` of weights that training begins from.
+    Returns the id of the tracked run that is taken up again, or "".
+    """
+    tracked_run_id = ""
+    if _goes_on(options):
+        config = yaml.safe_load((options.run / CONFIG_FILE).read_text(encoding="utf-8"))
+        tracked_run_id = str(config.get("mlflow_run_id", ""))
+    else:
+        if options.overwrite and options.run.exists():
+            remove_folder(options.run)
+        options.run.mkdir(parents=True, exist_ok=True)
+        save_config(options, "")  # from here on the folder holds a run, which can be resumed
+    codebook = (options.dataset / CODEBOOK_FILE).read_bytes()
+    for name, content in ((CODEBOOK_FILE, codebook), (INITIAL_WEIGHTS_FILE, initial)):
+        if content is not None and not (options.run / name).exists():
+            write_bytes(options.run / name, content)
+    return tracked_run_id
+
+
+def _goes_on(options: TrainOptions) -> bool:
+    return options.resume and (options.run / CONFIG_FILE).exists()
+
+
+def _check_same(before: dict[str, Any], options: TrainOptions) -> None:
+    """Raises `UserError` for a run with other settings, or of another dataset's colours."""
+    now = plain(options)
+    for key in ("model", "colorization", "batches", "seed", "init"):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{options.run / CONFIG_FILE}: the run to resume has another {key} "
+                f"({before.get(key)} instead of {now.get(key)})"
+            )
+    if not (options.run / CODEBOOK_FILE).exists():
+        return  # killed while the folder was made
+    own, given = (load_codebook(f / CODEBOOK_FILE) for f in (options.run, options.dataset))
+    if own.fingerprint != given.fingerprint:
+        raise UserError(
+            f"{options.run}: the run to resume was trained with codebook {own.fingerprint}, "
+            f"{options.dataset} has {given.fingerprint}"
+        )
 
 
 def save_config(options: TrainOptions, tracked_run_id: str) -> None:

@@ -12,7 +12,8 @@ from model.fitter import FitConfig
 from model.objectives.colorization import ColorizationConfig
 from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.codebook import load_codebook
-from pipelines.run_folder import CODEBOOK_FILE
+from pipelines.models import read_colorizer
+from pipelines.run_folder import CODEBOOK_FILE, INITIAL_WEIGHTS_FILE, weights_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class TrainOptions:
     tracking."""
     objective: Literal["colorization"] = "colorization"
     """Training signal."""
+    init: LocationOption | None = None
+    """Run folder or .safetensors file whose weights training begins from, instead of random ones; the
+    network must have the same shape. The frames may have another size."""
     workers: int = 1
     """Training workers; each takes a GPU where there is one, else a CPU. They share every batch."""
     min_workers: int | None = None
@@ -87,3 +91,18 @@ def check_options(options: TrainOptions, dataset: ClipDataset) -> None:
             f"{options.dataset}: its shards were made with codebook "
             f"{dataset.codebook_fingerprint}, codebook.json is {codebook.fingerprint}"
         )
+
+
+def check_init(options: TrainOptions) -> bytes | None:
+    """The file of weights to begin from; None where there is none, or a run that goes on has its copy.
+
+    Raises `UserError` when it does not fit.
+    """
+    if options.init is None or (options.resume and (options.run / INITIAL_WEIGHTS_FILE).exists()):
+        return None
+    weights = weights_of(options.init)
+    config = read_colorizer(weights).config
+    if config != options.model:
+        flags = " ".join(f"--model.{key.replace('_', '-')} {v}" for key, v in vars(config).items())
+        raise UserError(f"--init {options.init}: its network has another shape (set {flags})")
+    return weights.read_bytes()

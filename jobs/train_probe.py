@@ -28,13 +28,14 @@ from model.colorizer import Colorizer, ColorizerConfig
 from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder
 from model.propagation.engine import Propagator
+from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.protocols import ProtocolName, get_protocol
-from pipelines.archive_plan import LabelSource, annotated_videos
+from pipelines.archive_plan import AnnotatedVideo, LabelSource, annotated_videos
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import global_numbers
 from pipelines.held_out import HeldOutClip
 from pipelines.run_folder import CODEBOOK_FILE, History, read_history
-from pipelines.sequence_probe import probe_sequences
+from pipelines.sequence_probe import SequenceProbe, probe_sequences
 from pipelines.storage import Location, files_in, write_bytes, write_json
 from pipelines.training_pictures import view_clip
 from pipelines.training_sheet import Tile, clip_sheet, tile_sheet
@@ -50,7 +51,8 @@ class ProbeConfig:
     """Looks at a training while it goes on."""
 
     every: int = 1000
-    """Steps between two looks, each at the first checkpoint from there on; 0: none."""
+    """Steps between two looks, each at the first checkpoint from there on; the last step gets one too.
+    0: none."""
     clips: int = 4
     """Held-out clips that are recoloured."""
     sequences: LocationOption | None = None
@@ -70,9 +72,10 @@ class ProbeConfig:
         folder = self.sequences
         return self if folder is None else replace(self, sequences=folder.resolve())
 
-    def is_due(self, before: int, step: int) -> bool:
-        """Whether the checkpoint of `step` is looked at, the one before being that of step `before`."""
-        return self.every > 0 and step // self.every > before // self.every
+    def is_due(self, before: int, step: int, *, last: bool) -> bool:
+        """Whether the checkpoint of `step` is looked at, `before` being where the training was when it began
+        or was looked at."""
+        return self.every > 0 and (last or step // self.every > before // self.every)
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,22 @@ def probing(spec: ProbeSpec) -> ValidationConfig:
 
 def record_probes(run: Location) -> None:
     """Add the scores that probes left to the history of a training that has ended."""
-    known = {record["step"] for record in read_history(run) if record["kind"] == "probe"}
+    records = [
+        json.loads(file.read_text(encoding="utf-8"))
+        for name, file in files_in(run / PICTURES).items()
+        if name.endswith(".json")
+    ]
+    add_scores(run, records)
+
+
+def add_scores(run: Location, records: Sequence[dict[str, Any]]) -> None:
+    """Add records of kind `probe` to a history that no training writes; known ones are left out."""
+    probes = [record for record in read_history(run) if record["kind"] == "probe"]
+    known = {(record["step"], record["protocol"]) for record in probes}
     history = History(run, sys.maxsize)
-    for name, file in files_in(run / PICTURES).items():
-        if name.endswith(".json"):
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if record["step"] not in known:
-                history.append(record)
+    for record in records:
+        if (record["step"], record["protocol"]) not in known:
+            history.append(record)
     history.flush()
 
 
@@ -135,6 +147,31 @@ def _probe(checkpoint: Checkpoint, spec: ProbeSpec) -> None:
         look.at_sequences(spec.probe.sequences)
 
 
+def scored(
+    colorizer: Colorizer,
+    step: int,
+    videos: Sequence[AnnotatedVideo],
+    truth: Location,
+    protocol: MatchingProtocol,
+) -> tuple[dict[str, Any], SequenceProbe]:
+    """Carry the masks of annotated videos; returns the record for the history, and how each came out."""
+    started_s = time.monotonic()
+    propagator = Propagator(ColorizerEncoder(colorizer, protocol), protocol)
+    probe = probe_sequences(videos, truth, propagator)
+    numbers = dict(global_numbers(probe.evaluation.summary))
+    record = {
+        "kind": "probe",
+        "step": step,
+        "protocol": protocol.name,
+        "jf_mean": numbers["J&F-Mean"],
+        "j_mean": numbers["J-Mean"],
+        "f_mean": numbers["F-Mean"],
+        "jf_by_sequence": {s.name: s.jf_mean for s in probe.sequences},
+        "seconds": round(time.monotonic() - started_s, 1),
+    }
+    return record, probe
+
+
 class _Look:
     """One network, looked at."""
 
@@ -151,26 +188,14 @@ class _Look:
             self._publish("clips", clip_sheet(views, f"step {self._step:,}"))
 
     def at_sequences(self, folder: Location) -> None:
-        started_s = time.monotonic()
         protocol = get_protocol(self._spec.probe.protocol)
-        propagator = Propagator(ColorizerEncoder(self._colorizer, protocol), protocol)
         videos = annotated_videos(folder, LabelSource(folder))
-        probe = probe_sequences(videos, folder, propagator)
-        numbers = dict(global_numbers(probe.evaluation.summary))
-        means = {f"{name}_mean": numbers[f"{name}-Mean"] for name in ("J&F", "J", "F")}
-        means = {name.replace("&", "").lower(): value for name, value in means.items()}
-        record = {
-            "kind": "probe",
-            "step": self._step,
-            "protocol": protocol.name,
-            **means,
-            "jf_by_sequence": {s.name: s.jf_mean for s in probe.sequences},
-            "seconds": round(time.monotonic() - started_s, 1),
-        }
+        record, probe = scored(self._colorizer, self._step, videos, folder, protocol)
         write_json(self._spec.run / PICTURES / f"{self._name}.json", record)
-        self._tracker.metrics({f"probe/{k}": v for k, v in means.items()}, self._step)
+        means = {f"probe/{k}": record[k] for k in ("jf_mean", "j_mean", "f_mean")}
+        self._tracker.metrics(means, self._step)
         tiles = [Tile(s.last_frame_HW3, f"{s.name}: {s.jf_mean:.3f}") for s in probe.sequences]
-        title = f"step {self._step:,}, last frames; J&F {means['jf_mean']:.3f} ({protocol.name})"
+        title = f"step {self._step:,}, last frames; J&F {record['jf_mean']:.3f} ({protocol.name})"
         self._publish("sequences", tile_sheet(tiles, 3, title))
 
     @property

@@ -10,9 +10,11 @@ from pipelines.storage import Location
 class HistoryFollower:
     """Shows the newest records of `history.jsonl` while the workers write it."""
 
-    def __init__(self, run: Location, steps: int, display: ProgressDisplay) -> None:
+    def __init__(self, run: Location, steps: int, workers: int, display: ProgressDisplay) -> None:
+        """`workers` are as many as there are when none is lost."""
         self._run = run
         self._steps = steps
+        self._workers = workers
         self._display = display
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -33,6 +35,8 @@ class HistoryFollower:
                 continue
             newest = trained[-1]
             remark = f"loss {newest['loss']:.3f}, {newest['images_per_s']:.0f} images/s"
+            if newest.get("workers", self._workers) < self._workers:
+                remark += f", {newest['workers']} of {self._workers} workers"
             validated = [r for r in records if r["kind"] == "validation"]
             if validated:
                 remark += f", held-out accuracy {validated[-1]['accuracy']:.3f}"

@@ -15,10 +15,10 @@ from jobs.train_failures import NoRetryOfFinalFailures, explain
 from jobs.train_options import TrainOptions
 from jobs.train_probe import ProbeSpec, probing, record_probes
 from jobs.train_progress import HistoryFollower
-from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_worker import WorkerSpec, train_worker
 from pipelines.clip_rows import ClipDataset
 from pipelines.held_out import held_out_clips
+from pipelines.run_folder import INITIAL_WEIGHTS_FILE
 from pipelines.storage import arrow_paths
 
 _STARTS = 30
@@ -26,11 +26,12 @@ _STARTS = 30
 
 
 def run_training(
-    options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun
+    options: TrainOptions, dataset: ClipDataset, tracked: TrackedRun, worker: dict[str, float]
 ) -> KeptCheckpoints:
-    """Train to the last step inside `connected_ray`. Raises `UserError` with one line for any failure."""
-    worker = worker_resources(options)
-    wait_for_resources(options, worker)
+    """Train to the last step inside `connected_ray`; `worker` is what one takes of the cluster.
+
+    Raises `UserError` with one line for any failure.
+    """
     run = options.run.resolve()
     spec = WorkerSpec(
         dataset=dataset,
@@ -42,6 +43,7 @@ def run_training(
         seed=options.seed,
         tracked=tracked,
         probe=options.probe,
+        initial=None if options.init is None else run / INITIAL_WEIGHTS_FILE,
         fallback=tidy(run),
     )
     shown = options.probe.clips if options.probe.every else 0
@@ -69,7 +71,10 @@ def run_training(
         ),
         validation_config=probing(probe),  # type: ignore[call-arg]  # typed as Train V1's
     )
-    with ProgressDisplay() as display, HistoryFollower(run, options.fit.steps, display):
+    with (
+        ProgressDisplay() as display,
+        HistoryFollower(run, options.fit.steps, options.workers, display),
+    ):
         try:
             with _plain_interrupt():
                 result = trainer.fit()

@@ -23,6 +23,7 @@ from model.objectives.colorization import ClipBatch, Colorization, ColorizationC
 from model.one_hot import PackedClipBatch
 from pipelines.batches import training_batches, validation_batches
 from pipelines.clip_rows import BatchConfig, ClipDataset
+from pipelines.models import read_colorizer
 from pipelines.run_folder import History
 from pipelines.storage import Location
 
@@ -40,6 +41,8 @@ class WorkerSpec:
     seed: int
     tracked: TrackedRun
     probe: ProbeConfig
+    initial: Location | None
+    """Weights to begin from."""
     fallback: ray.train.Checkpoint | None
     """Where to go on from when Ray Train knows of no checkpoint."""
 
@@ -61,7 +64,8 @@ def _train(spec: WorkerSpec) -> None:
         torch.set_num_threads(cores)
     torch.manual_seed(spec.seed)
     device = ray.train.torch.get_device()
-    objective = Colorization(Colorizer(spec.model), spec.colorization)
+    colorizer = Colorizer(spec.model) if spec.initial is None else read_colorizer(spec.initial)
+    objective = Colorization(colorizer, spec.colorization)
     fitter = Fitter(objective, spec.fit, device, wrap=ray.train.torch.prepare_model)
     take_up(fitter, spec.fallback)
     # A checkpoint at the very end of an epoch was written before it was counted.
@@ -99,20 +103,20 @@ class WorkerReporter:
         self._tracker = Tracker(spec.tracked)
         self._validated: ValidationRecord | None = None
         self._validation: list[PackedClipBatch] | None = None
-        self._saved_step = fitter.step
+        self._saved_step = self._looked_step = fitter.step
         self._leaving: set[str] = set()
         # A resumed run repeats the steps after its checkpoint, and what was logged of them.
         self._history = History(spec.run, fitter.step) if self._rank == 0 else None
 
-    def _write(self, kind: str, record: TrainRecord | ValidationRecord) -> None:
+    def _write(self, kind: str, record: TrainRecord | ValidationRecord, **also: float) -> None:
         if self._history is None:
             return
-        values = {k: v for k, v in asdict(record).items() if k != "step"}
+        values = {k: v for k, v in asdict(record).items() if k != "step"} | also
         self._history.append({"kind": kind, "step": record.step, **values})
         self._tracker.metrics({f"{kind}/{k}": v for k, v in values.items()}, record.step)
 
     def on_train(self, record: TrainRecord) -> None:
-        self._write("train", self._over_workers(record))
+        self._write("train", self._over_workers(record), workers=self._workers)
         if self._is_newly_preempted():
             self._save(wait=True)
 
@@ -164,10 +168,28 @@ class WorkerReporter:
         step = self._fitter.step
         if step == self._saved_step:
             return
-        probe = self._spec.probe.is_due(self._saved_step, step)
+        last = step == self._spec.fit.steps
+        # Of a machine that leaves nothing is asked but the checkpoint.
+        probe = not wait and self._spec.probe.is_due(self._looked_step, step, last=last)
+        if probe:
+            self._looked_step = step
+            if self._validated_loss(step) is None:
+                self.validate(
+                    self._fitter
+                )  # so that scores and losses of a step are there together
         self._saved_step = step
         if self._history is not None:
             self._history.flush()
+        loss = self._validated_loss(step)
+        report_checkpoint(
+            self._fitter,
+            NOT_VALIDATED if loss is None else loss,
+            writes=self._rank == 0,
+            wait=wait,
+            probe=probe,
+        )
+
+    def _validated_loss(self, step: int) -> float | None:
+        """The held-out loss of that step, if it was the last one to be validated."""
         validated = self._validated
-        loss = validated.loss if validated is not None and validated.step == step else NOT_VALIDATED
-        report_checkpoint(self._fitter, loss, writes=self._rank == 0, wait=wait, probe=probe)
+        return validated.loss if validated is not None and validated.step == step else None

@@ -5,6 +5,7 @@ channels, H, W pixels, h, w cells.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from model.errors import UserError
 from model.head import LinearHead, TemporalHead
 from model.trunk import Trunk
 
+_CONFIG_KEY = "colorizer"
 _HEADS = {"temporal": TemporalHead, "linear": LinearHead}
 
 
@@ -65,11 +67,17 @@ def normalise_grey(grey: Tensor) -> Tensor:
     return grey.to(torch.float32) / 127.5 - 1.0
 
 
-def save_colorizer(colorizer: Colorizer, path: Path) -> None:
-    """Weights and configuration as one safetensors file (written beside, then renamed)."""
+def save_colorizer(
+    colorizer: Colorizer, path: Path, notes: Mapping[str, str] | None = None
+) -> None:
+    """Weights and configuration as one safetensors file (written beside, then renamed).
+
+    `notes` go into its metadata; `read_notes` reads them.
+    """
     temporary = path.with_name(path.name + ".partial")
     tensors = {k: v.detach().cpu().contiguous() for k, v in colorizer.state_dict().items()}
-    save_file(tensors, temporary, metadata={"colorizer": json.dumps(asdict(colorizer.config))})
+    metadata = {**(notes or {}), _CONFIG_KEY: json.dumps(asdict(colorizer.config))}
+    save_file(tensors, temporary, metadata=metadata)
     temporary.replace(path)
 
 
@@ -84,12 +92,22 @@ def load_colorizer(path: Path, device: str = "cpu") -> Colorizer:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        colorizer = Colorizer(ColorizerConfig(**json.loads(metadata["colorizer"])))
+        colorizer = Colorizer(ColorizerConfig(**json.loads(metadata[_CONFIG_KEY])))
         tensors = load_file(path, device="cpu")
     except (SafetensorError, KeyError, ValueError, TypeError, UserError) as error:
         raise UserError(f"{path}: not a colouriser checkpoint ({error})") from error
     load_weights(colorizer, tensors, path)
     return colorizer.to(device).eval()
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """What `save_colorizer` was given beside the network. Raises `UserError` as `load_colorizer`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a colouriser checkpoint ({error})") from error
+    return {key: value for key, value in metadata.items() if key != _CONFIG_KEY}
 
 
 def load_weights(colorizer: Colorizer, tensors: dict[str, Tensor], source: Path) -> None:

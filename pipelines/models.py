@@ -51,6 +51,11 @@ class ModelSpec:
     half: bool = False
     """Whether networks run in bfloat16 on GPUs."""
 
+    @property
+    def run_weights(self) -> Location | None:
+        """Weights of a colouriser, beside which may lie what else was learned."""
+        return self.weights if self.kind == "trained" else None
+
     def describe(self) -> dict[str, Any]:
         """For `summary.json`."""
         record: dict[str, Any] = {"kind": self.kind + (JOINED_SUFFIX if self.joined else "")}
@@ -109,7 +114,7 @@ def parse_model(
         )
     file = weights_of(path).resolve()
     read_colorizer(file)
-    mix = load_mix(file.parent) if joined else Mix()
+    mix = load_mix(file) if joined else Mix()
     return ModelSpec("trained", joined, file, shape, seed, mix=mix, half=half)
 
 

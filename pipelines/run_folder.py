@@ -11,6 +11,8 @@ from pipelines.storage import AnyLocation, Location, write_text
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
 BEST_WEIGHTS_FILE = "best.safetensors"
+INITIAL_WEIGHTS_FILE = "initial.safetensors"
+"""Where the training began from other weights: a copy of them."""
 FAILURE_FILE = "failure.log"
 HISTORY_FILE = "history.jsonl"
 CODEBOOK_FILE = "codebook.json"

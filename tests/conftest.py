@@ -32,6 +32,10 @@ settings.load_profile("huetrack")
 # start their first Ray at once write two.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
+# Ray Train takes one report a worker at each look at them; at its 2 s every checkpoint of a tiny training
+# would wait that long.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
 MakeVideo = Callable[..., Path]
 """(path, frames=24, fps_hz=12, seed=0, size_hw=(48, 64)) -> path."""
 

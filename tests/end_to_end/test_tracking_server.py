@@ -17,8 +17,11 @@ import pytest
 from mlflow import MlflowClient
 
 from jobs.cli import run
+from jobs.registry import register_again
+from model.propagation.encoders import Mix
 from pipelines.footage import find_footage
 from pipelines.labels.davis import read_mask, write_mask
+from pipelines.mix import save_mix
 from pipelines.run_folder import read_history
 from pipelines.storage import read_json
 from tests.conftest import MakeVideo
@@ -31,7 +34,7 @@ import mlflow, numpy as np
 
 uri, given, out = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
-tracker = mlflow.pyfunc.load_model("models:/huetrack/1")
+tracker = mlflow.pyfunc.load_model("models:/huetrack/2")
 video = dict(np.load(given))
 plain = tracker.predict(video)
 joined = tracker.predict(video, params={"lab": True, "settings": "top_k=5"})
@@ -100,7 +103,7 @@ def training(dataset: Path, folder: Path, server: Server, steps: int) -> list[st
     command += ["--model.width", "4", "--model.embedding-channels", "8", "--model.head", "linear"]
     command += ["--batches.batch-size", "2", "--batches.resolution-px", "64"]
     command += ["--fit.log-every", "1", "--fit.checkpoint-every", "100", "--fit.validate-every"]
-    return [*command, "100", "--fit.steps", str(steps)]
+    return [*command, "100", "--fit.steps", str(steps), "--probe.every", "0"]
 
 
 def files_with(text: str, folder: Path) -> list[Path]:
@@ -138,6 +141,8 @@ def test_a_stranger_tracks_with_the_registered_model_as_propagate_does(
     names = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
     assert {"config.yaml", "codebook.json", "model.safetensors", "checkpoint"} <= names
 
+    save_mix(folder, Mix(0.4, 160.0))
+    assert register_again(folder, "huetrack") == "models:/huetrack/2"
     make_video(tmp_path / "videos" / "v.mp4", frames=5)
     frames = np.stack([frame for _, frame in find_footage(tmp_path / "videos")[0].frames()])
     mask = np.zeros((48, 64), np.uint8)

@@ -26,7 +26,7 @@ from pipelines.synthetic import write_annotated, write_corpus
 SCENE = SceneConfig(height_px=96, width_px=128, duration_s=1.4)
 SMALL = [
     *("--model.width", "4", "--model.embedding-channels", "8"),
-    *("--batches.batch-size", "4", "--batches.resolution-px", "64"),
+    *("--batches.batch-size", "4", "--batches.resolution-px", "64", "--probe.every", "0"),
 ]
 
 

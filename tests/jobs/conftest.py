@@ -8,6 +8,7 @@ import pytest
 from jobs.tracking_uri import TrackingUri
 from jobs.train import train
 from jobs.train_options import TrainOptions
+from jobs.train_probe import ProbeConfig
 from model.colorizer import ColorizerConfig
 from model.fitter import FitConfig
 from pipelines.clip_rows import BatchConfig
@@ -56,6 +57,7 @@ def training(train_dataset: Path) -> Training:
             "register": "",
             "model": ColorizerConfig(width=4, embedding_channels=8, head="linear"),
             "batches": BatchConfig(batch_size=4, resolution_px=64, shuffle_buffer=16),
+            "probe": ProbeConfig(every=0),
         }
         return TrainOptions(train_dataset, run=run, fit=FitConfig(**fit), **(settings | changes))
 

@@ -11,10 +11,12 @@ from mlflow.pyfunc import PythonModelContext
 from jobs.registered_tracker import VideoTracker
 from model.colorizer import Colorizer, ColorizerConfig, load_colorizer, save_colorizer
 from model.errors import UserError
-from model.propagation.encoders import ColorizerEncoder
+from model.propagation.encoders import ColorizerEncoder, Mix, join_lab
 from model.propagation.engine import Propagator
 from model.propagation.protocols import get_protocol
+from pipelines.mix import MIX_FILE, save_mix
 
+MIX = Mix(temperature_scale=2.0, lab_variance=60.0)
 DEFAULTS = {"protocol": "crw", "settings": "", "lab": False}
 
 
@@ -28,7 +30,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def context(weights: Path) -> PythonModelContext:
-    return PythonModelContext({"weights": str(weights)}, None)
+    save_mix(weights.parent, MIX)
+    return PythonModelContext(
+        {"weights": str(weights), "mix": str(weights.parent / MIX_FILE)}, None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,12 @@ def test_lab_colours_hold_what_moves(tracker: VideoTracker, context: PythonModel
 
 
 @pytest.mark.parametrize(
-    ("protocol", "settings"), [("crw", "top_k=3 radius_cells=2"), ("vidcolor", "")]
+    ("protocol", "settings", "lab"),
+    [
+        ("crw", "top_k=3 radius_cells=2", False),
+        ("crw", "top_k=3 radius_cells=2", True),
+        ("vidcolor", "", False),
+    ],
 )
 def test_it_is_the_engine_under_the_protocol_asked_for(
     tracker: VideoTracker,
@@ -73,13 +83,15 @@ def test_it_is_the_engine_under_the_protocol_asked_for(
     weights: Path,
     protocol: str,
     settings: str,
+    lab: bool,
 ) -> None:
     given = video()
     chosen = get_protocol(protocol, settings.split())
-    engine = Propagator(ColorizerEncoder(load_colorizer(weights), chosen), chosen)
+    learned = ColorizerEncoder(load_colorizer(weights), chosen)
+    engine = Propagator(join_lab(learned, 16, MIX) if lab else learned, chosen)
     engine.start(given["frames"][0], given["first_mask"])
     result = tracker.predict(
-        context, given, {**DEFAULTS, "protocol": protocol, "settings": settings}
+        context, given, {"protocol": protocol, "settings": settings, "lab": lab}
     )
     for index in range(1, 4):
         expected = engine.step(given["frames"][index])

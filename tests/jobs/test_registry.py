@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mlflow import MlflowClient
 from mlflow.models import Model
 
 from jobs.cli import run as huetrack
-from jobs.registry import register_tracker
+from jobs.registry import register_again, register_tracker
 from jobs.tracking import TrackedRun, Tracker, start_run
 from jobs.tracking_uri import TrackingUri
 from model.colorizer import Colorizer, ColorizerConfig, save_colorizer
+from model.propagation.encoders import Mix
+from pipelines.mix import load_mix, save_mix
 
 
 @pytest.fixture
@@ -28,8 +31,11 @@ def test_every_training_is_a_version_without_pickles(
 ) -> None:
     uri = TrackingUri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run = start_run(uri, tmp_path, "huetrack", "first", "")
-    addresses = [register_tracker(Tracker(run), weights, "my tracker") for _ in range(2)]
-    assert addresses == ["models:/my tracker/1", "models:/my tracker/2"]
+    record = {"tracking_uri": str(uri), "mlflow_run_id": run.run_id}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(record))
+    assert register_tracker(Tracker(run), weights, "my tracker") == "models:/my tracker/1"
+    save_mix(tmp_path, Mix(0.4, 160.0))
+    assert register_again(tmp_path, "my tracker") == "models:/my tracker/2"
     client = MlflowClient(uri.secret)
     versions = client.search_model_versions()
     assert [(v.name, v.run_id, v.status) for v in versions] == [
@@ -38,7 +44,15 @@ def test_every_training_is_a_version_without_pickles(
     logged = client.get_run(run.run_id).outputs.model_outputs
     assert len({m.model_id for m in logged}) == 2
 
-    folder = Path(client.get_model_version_download_uri("my tracker", "1").removeprefix("file://"))
+    folders = [
+        Path(client.get_model_version_download_uri("my tracker", number).removeprefix("file://"))
+        for number in ("1", "2")
+    ]
+    assert [load_mix(folder / "artifacts" / weights.name) for folder in folders] == [
+        Mix(),
+        Mix(0.4, 160.0),
+    ]
+    folder = folders[0]
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"registered_tracker.py", "artifacts/model.safetensors"} <= files
     assert {"code/model/colorizer.py", "input_example.json"} <= files

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 
 from jobs.options import to_yaml
 from jobs.train import train
-from model.colorizer import ColorizerConfig, load_colorizer
+from model.colorizer import Colorizer, ColorizerConfig, load_colorizer, save_colorizer
 from model.errors import UserError
+from pipelines.clip_rows import BatchConfig
 from pipelines.run_folder import read_history
 from tests.conftest import REPOSITORY
 from tests.jobs.conftest import EVERY, STEPS, Training
@@ -104,12 +106,17 @@ def test_a_killed_driver_is_resumed(training: Training, undisturbed: Path, tmp_p
     assert_nothing_shows(run, undisturbed)
 
 
-def test_a_loss_that_is_no_number_stops_at_once_and_leaves_the_batch(
+def test_training_begins_from_given_weights_and_a_loss_that_is_no_number_stops_it_at_once(
     training: Training, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d+: its batch is in") as told:
-        train(training(run, fit={"learning_rate": 1e30}, workers=1))
+    """The weights are no numbers, so the first loss is none; the batch is kept."""
+    run, given = tmp_path / "run", tmp_path / "given.safetensors"
+    broken = Colorizer(training(run).model)
+    torch.nn.init.constant_(next(broken.head.parameters()), torch.inf)
+    save_colorizer(broken, given)
+    small = BatchConfig(batch_size=4, resolution_px=32, shuffle_buffer=16)
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at step 0: its batch is in") as told:
+        train(training(run, init=given, batches=small, workers=1))
     assert "\n" not in str(told.value)
     assert str(run / "failure.log") in str(told.value)
     assert "Traceback" in (run / "failure.log").read_text()
@@ -117,12 +124,27 @@ def test_a_loss_that_is_no_number_stops_at_once_and_leaves_the_batch(
     assert str(saved) in str(told.value)
     tensors = load_file(saved)
     assert {tuple(t.shape[:2]) for t in tensors.values()} == {(4, 4)}
+    assert (run / "initial.safetensors").read_bytes() == given.read_bytes()
+
+
+def test_weights_of_another_shape_are_refused_with_the_flags_that_they_need(
+    training: Training, tmp_path: Path
+) -> None:
+    save_colorizer(Colorizer(ColorizerConfig(width=8)), tmp_path / "wide.safetensors")
+    flags = "--model.width 8 --model.embedding-channels 64 --model.head temporal"
+    with pytest.raises(UserError, match=rf"another shape \(set {flags}\)"):
+        train(training(tmp_path / "run", init=tmp_path / "wide.safetensors"))
+    with pytest.raises(UserError, match="neither a run folder nor"):
+        train(training(tmp_path / "run", init=tmp_path / "gone"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_not_resumed_as_another_one(training: Training, undisturbed: Path) -> None:
     wider = ColorizerConfig(width=8)
     with pytest.raises(UserError, match=r"config.yaml: the run to resume has another model \("):
         train(training(undisturbed, resume=True, model=wider))
+    with pytest.raises(UserError, match="another init"):
+        train(training(undisturbed, resume=True, init=undisturbed / "model.safetensors"))
     with pytest.raises(UserError, match=r"is not empty \(use --resume, --overwrite or"):
         train(training(undisturbed))
 
@@ -134,10 +156,11 @@ def test_a_run_is_not_resumed_as_another_one(training: Training, undisturbed: Pa
         ({"workers": 2, "min_workers": 3}, "--min-workers must lie in 1..2"),
         ({"workers": 2, "min_workers": 0}, "--min-workers must lie in 1..2"),
         ({"max_failures": -1}, "--max-failures must be at least 0"),
+        ({"workers": 4, "device": "gpu"}, "--workers 4 needs 4 CPUs and 4 GPUs; this machine has"),
     ],
 )
 def test_bad_usage_leaves_no_folder(
-    training: Training, tmp_path: Path, changes: dict[str, int], cause: str
+    training: Training, tmp_path: Path, changes: dict[str, Any], cause: str
 ) -> None:
     with pytest.raises(UserError, match=cause):
         train(training(tmp_path / "run", **changes))

@@ -40,16 +40,23 @@ def test_a_training_leaves_pictures_and_scores(
 ) -> None:
     run = tmp_path / "run"
     options = training(
-        run, steps=20, workers=1, probe=ProbeConfig(every=20, clips=2, sequences=sequences)
+        run,
+        steps=20,
+        workers=1,
+        fit={"checkpoint_every": 20, "validate_every": 20},
+        probe=ProbeConfig(every=1000, clips=2, sequences=sequences),
     )
     train(options)
     made = sorted(path.name for path in (run / "pictures").iterdir())
     kinds = ("-clips.png", "-sequences.png", ".json")
-    assert made == sorted(f"step-000020{kind}" for kind in kinds)
+    assert made == [f"step-000020{kind}" for kind in kinds]
     history = read_history(run)
-    (probe,) = [record for record in history if record["kind"] == "probe"]
     assert len([record for record in history if record["kind"] == "train"]) == 20
-    assert probe["step"] == 20
+    looked = [record for record in history if record["kind"] == "probe"]
+    held_out = [record for record in history if record["kind"] == "validation"]
+    assert [record["step"] for record in held_out] == [20]
+    (probe,) = looked
+    assert probe["step"] == 20  # the last one is looked at, whatever `every` says
     assert probe["jf_mean"] == pytest.approx((probe["j_mean"] + probe["f_mean"]) / 2)
     assert probe["jf_by_sequence"] == {"square": pytest.approx(probe["jf_mean"])}
     client = MlflowClient(options.tracking_uri.secret)
@@ -76,19 +83,20 @@ def test_a_look_that_fails_is_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("every", "before", "step", "due"),
+    ("every", "before", "step", "last", "due"),
     [
-        (500, 0, 499, False),
-        (500, 0, 500, True),
-        (500, 500, 750, False),
-        (500, 250, 1250, True),
-        (0, 0, 500, False),
+        (500, 0, 499, False, False),
+        (500, 0, 500, False, True),
+        (500, 500, 750, False, False),
+        (500, 250, 1250, False, True),
+        (500, 500, 750, True, True),
+        (0, 0, 500, True, False),
     ],
 )
 def test_a_checkpoint_is_looked_at_once_in_so_many_steps(
-    every: int, before: int, step: int, due: bool
+    every: int, before: int, step: int, last: bool, due: bool
 ) -> None:
-    assert ProbeConfig(every=every).is_due(before, step) is due
+    assert ProbeConfig(every=every).is_due(before, step, last=last) is due
 
 
 def test_annotated_videos_that_are_not_there_are_refused_at_the_start(
