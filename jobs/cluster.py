@@ -9,7 +9,8 @@ import logging
 import os
 from collections.abc import Iterator
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")
+AUTH_MODE = "RAY_AUTH_MODE"
+os.environ.setdefault(AUTH_MODE, "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 # The newer Parquet reader starts an actor for every few files, which costs seconds each on a small machine.

@@ -20,6 +20,7 @@ from pipelines.dataset_folder import PreprocessConfig
 from pipelines.decode import DecodeConfig
 from pipelines.kinetics import KineticsConfig
 from pipelines.manifest import Manifest, load_manifest
+from pipelines.places import PlaceText
 from pipelines.preprocess import preprocess
 from pipelines.progress import Remark
 from pipelines.shard_maker import ShardConfig
@@ -30,7 +31,7 @@ from pipelines.validate import validate_dataset
 class PreprocessOptions:
     """Options of `huetrack preprocess`."""
 
-    sources: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    sources: Annotated[tuple[PlaceText, ...], Parameter(negative="")] = ()
     """Folders, s3:// prefixes, globs, video files, tar archives (.tar, .tar.gz, .tgz; read without
     unpacking), or CSV, TSV or Parquet lists of videos (column uri)."""
     _: KW_ONLY

@@ -12,7 +12,7 @@ from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
 from pipelines.archive_plan import Direction
-from pipelines.models import parse_model
+from pipelines.models import ModelName, WeightsName, parse_model
 from pipelines.propagation_folder import LABEL_FOLDERS
 
 
@@ -28,7 +28,7 @@ class PropagateOptions:
     docs/labels.md."""
     out: LocationOption
     """Output folder: masks/ or labels/, overlays/, errors.parquet, summary.json."""
-    model: str
+    model: ModelName
     """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
     with `+lab` for colours joined; `lab` (colours alone), `flow` (optical flow) or `identity` (the
     first mask repeated)."""
@@ -49,7 +49,7 @@ class PropagateOptions:
     """Format to write; by default palette PNG for masks, else the plainest that holds the labels."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
-    weights: str | None = None
+    weights: WeightsName | None = None
     """Of `torchvision:NAME` and `timm:NAME`: `pretrained` (the default), `random`, or a file of weights
     (.safetensors, .pth)."""
     half: Annotated[bool, Parameter(negative="")] = False
