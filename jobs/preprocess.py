@@ -9,7 +9,9 @@ from cyclopts import Parameter
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
+from jobs.metrics import WorkFigures
 from jobs.options import LocationOption
+from jobs.placement import LabelSelectorOption, label_selector
 from jobs.plan import plan
 from jobs.preprocess_tracking import TrackedPreprocess
 from jobs.tracking_uri import TrackingUriOption
@@ -41,6 +43,8 @@ class PreprocessOptions:
     """Stop after this stage (earlier ones run first where their file is missing)."""
     workers: int = field(default_factory=available_cpus)
     """Decoding workers; the dataset does not depend on their number."""
+    label_selector: LabelSelectorOption = ()
+    """KEY=VALUE: workers run on the nodes of a cluster that are labelled so; VALUE may be !A or in(A,B)."""
     overwrite: bool = False
     """Remove a dataset that was made with another configuration."""
     retry_errors: bool = False
@@ -106,15 +110,17 @@ def preprocess_command(options: Annotated[PreprocessOptions, Parameter(name="*")
         )
         return 0
     with (
-        connected_ray(options.workers),
+        connected_ray(options.workers, label_selector(options.label_selector)),
         ProgressDisplay() as display,
         TrackedPreprocess(
             options.tracking_uri, options.experiment, options.out, config.content()
         ) as tracked,
     ):
+        figures = WorkFigures(options.out.name)
 
         def progress(stage: str, done: int, total: int, remark: Remark) -> None:
             display(stage, done, total, remark)
+            figures(stage, done, total, remark)
             tracked(stage, done, total, remark)
 
         summary = preprocess(

@@ -7,12 +7,15 @@ from cyclopts import Parameter
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
+from jobs.metrics import WorkFigures
 from jobs.options import LocationOption
+from jobs.placement import LabelSelectorOption, label_selector
 from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, propagate_archive
 from pipelines.archive_plan import Direction
 from pipelines.models import ModelName, WeightsName, parse_model
+from pipelines.progress import Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
 
 
@@ -49,6 +52,8 @@ class PropagateOptions:
     """Format to write; by default palette PNG for masks, else the plainest that holds the labels."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
+    label_selector: LabelSelectorOption = ()
+    """KEY=VALUE: workers run on the nodes of a cluster that are labelled so; VALUE may be !A or in(A,B)."""
     weights: WeightsName | None = None
     """Of `torchvision:NAME` and `timm:NAME`: `pretrained` (the default), `random`, or a file of weights
     (.safetensors, .pth)."""
@@ -112,7 +117,14 @@ def run_propagation(options: PropagateOptions) -> ArchiveSummary:
         labels_format=options.labels_format,
         out_format=options.out_format,
     )
-    with connected_ray(options.workers), ProgressDisplay() as progress:
+    selector = label_selector(options.label_selector)
+    with connected_ray(options.workers, selector), ProgressDisplay() as display:
+        figures = WorkFigures(options.out.name)
+
+        def progress(stage: str, done: int, total: int, remark: Remark) -> None:
+            display(stage, done, total, remark)
+            figures(stage, done, total, remark)
+
         return propagate_archive(
             options.archive,
             options.labels,

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from jobs.cluster import connected_ray
 from jobs.console import print_facts
 from jobs.options import plain
+from jobs.placement import label_selector
 from jobs.registry import check_name, register_tracker
 from jobs.tracking import Tracker, start_run
 from jobs.tracking_uri import default_uri, refuse_shared_sqlite
@@ -60,7 +61,7 @@ def train(options: TrainOptions) -> dict[str, object]:
         tracker.artifact(options.run / CONFIG_FILE)
         tracker.artifact(options.run / CODEBOOK_FILE)
     try:
-        with connected_ray(options.workers):
+        with connected_ray(options.workers, label_selector(options.label_selector)):
             refuse_shared_sqlite(uri)
             kept = run_training(options, dataset, tracked)
         exported = export_weights(kept, options.model, options.run)

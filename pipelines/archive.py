@@ -6,7 +6,6 @@ of `errors.parquet`.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from model.propagation.protocols import MatchingProtocol
 from pipelines.archive_plan import Direction, LabelSource, plan
 from pipelines.labels.formats import known_format
 from pipelines.models import WITHOUT_MATCHING, ModelSpec
+from pipelines.progress import Meter, Progress
 from pipelines.propagation_folder import finished_videos, prepare_propagation
 from pipelines.shards import ERROR_SCHEMA, VideoError
 from pipelines.storage import Location, fingerprint, write_json, write_table
@@ -87,7 +87,7 @@ def propagate_archive(
     *,
     workers: int,
     overwrite: bool = False,
-    progress: Callable[[str, int, int, str], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> ArchiveSummary:
     """Label every video that has a first mask. Ray must be connected.
 
@@ -105,6 +105,7 @@ def propagate_archive(
         key=lambda task: -task.footage.bytes
     )  # longest first, so that none is left to the end
     made = frames = 0
+    meter = Meter()
     if pending:
         dataset = ray.data.from_items(
             [{"task": i} for i in range(len(pending))], override_num_blocks=len(pending)
@@ -134,8 +135,9 @@ def propagate_archive(
             else:
                 made += 1
                 frames += row["frames"]
-            rate = frames / (time.monotonic() - started_s)
-            progress("propagate", done, len(tasks), f"{rate:.1f} frames/s")
+            failed = [row["kind"]] if row["kind"] else []
+            work = meter.add(videos=1, errors=failed, frames=row["frames"])
+            progress("propagate", done, len(tasks), work)
     rows = [asdict(error) for error in sorted(errors, key=lambda error: error.video_id)]
     write_table(out / "errors.parquet", pa.Table.from_pylist(rows, schema=ERROR_SCHEMA))
     seconds = time.monotonic() - started_s
