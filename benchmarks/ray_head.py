@@ -57,11 +57,12 @@ class RayHead:
 
 
 @contextlib.contextmanager
-def ray_head(cpus: int = 2) -> Iterator[RayHead]:
-    """Start a head with so many logical CPUs, and end everything that it started."""
+def ray_head(cpus: int = 2, token: str | None = None) -> Iterator[RayHead]:
+    """Start a head with so many logical CPUs (and a new token), and end everything that it started."""
     # Unix sockets lie in it, whose paths may not be long.
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
-    token, ports = secrets.token_hex(32), dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    token = token or secrets.token_hex(32)
+    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
     environment = {n: v for n, v in os.environ.items() if not n.startswith(_NOT_INHERITED)}
     environment |= {
         "RAY_AUTH_MODE": "token",

@@ -1,7 +1,7 @@
 """Our own figures for Prometheus, beside Ray's: every node exports them at its metrics port.
 
-Ray puts `ray_` in front of a name and `_total` behind a counter's. `infra/grafana-dashboard.json` shows
-these and no others. What is counted is what this process has done, from zero, as Prometheus expects.
+Ray puts `ray_` in front of a name and `_total` behind a counter's. The dashboard in infra/monitoring/ shows
+these and no others of ours. What is counted is what this process has done, from zero, as Prometheus expects.
 """
 
 from collections import Counter
