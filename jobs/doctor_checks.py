@@ -49,10 +49,9 @@ def check_packages() -> Iterator[Finding]:
     old = sys.version_info < (3, 11)
     yield Finding("Python", "fail" if old else "ok", python, "use 3.11 or later" if old else "")
     declared = [Requirement(text) for text in requires("huetrack") or ()]
+    needed = [r for r in declared if r.marker is None or r.marker.evaluate({"extra": ""})]
     wrong = []
-    for requirement in declared:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
+    for requirement in needed:
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
@@ -66,7 +65,7 @@ def check_packages() -> Iterator[Finding]:
         names = ", ".join(
             f"{name} {version(name)}" for name in ("ray", "torch", "mlflow", "pyarrow")
         )
-        yield Finding("packages", "ok", f"{names}, and {len(declared) - 4} others")
+        yield Finding("packages", "ok", f"{names}, and {len(needed) - 4} others")
 
 
 def check_torch() -> Iterator[Finding]:
