@@ -6,12 +6,14 @@ these and no others of ours. What is counted is what this process has done, from
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ray.util import metrics
 
-from model.fit import TrainRecord
 from pipelines.progress import Remark, Throughput
+
+if TYPE_CHECKING:
+    from model.fit import TrainRecord  # which loads PyTorch
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class TrainingFigures:
         self._wait, self._images = _gauge(TRAINER_WAIT), _gauge(TRAIN_IMAGES)
         self._step = _gauge(TRAIN_STEP)
 
-    def __call__(self, record: TrainRecord) -> None:
+    def __call__(self, record: "TrainRecord") -> None:
         self._wait.set(record.data_wait_share, self._output)
         self._images.set(record.images_per_s, self._output)
         self._step.set(record.step, self._output)

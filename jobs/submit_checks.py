@@ -41,7 +41,9 @@ class RemoteCommand:
 
 def remote_command(words: Sequence[str]) -> RemoteCommand:
     """Understand the words after `--`. Raises `UserError`, and what `jobs.cli.parse` raises."""
-    arguments = list(words[1:] if words[:1] == ("huetrack",) else words)
+    arguments = list(words)
+    if arguments[:1] == ["huetrack"]:
+        del arguments[0]
     if not arguments:
         raise UserError(
             "nothing to run: huetrack submit --address http://HEAD:8265 -- preprocess s3://... --out s3://..."

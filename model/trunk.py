@@ -8,13 +8,15 @@ Shape suffixes: N frames (clips times frames), C channels, H, W pixels, h, w cel
 """
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 STRIDE_PX = 8
 
 
 def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     """Two residual blocks (ResNet-18); the first one changes width and stride."""
+    # Loading torchvision takes seconds, which commands that only name a network need not wait for.
+    from torchvision.models.resnet import BasicBlock
+
     shortcut = None
     if stride != 1 or channels_in != channels_out:
         shortcut = nn.Sequential(

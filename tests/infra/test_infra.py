@@ -199,6 +199,9 @@ def test_volumes_ports_and_addresses_fit_together() -> None:
     assert {"metrics", "huetrack.*"} <= {rule.get("regex") for rule in metrics_sd}
 
 
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # Ray Serve's own, which Ray's command line loads
 def test_commands_are_those_that_the_tools_take() -> None:
     from mlflow.cli import server
     from ray.scripts.scripts import cli
