@@ -1,5 +1,6 @@
 """`huetrack submit`: any huetrack command as a job on a Ray cluster."""
 
+import re
 import secrets
 import shlex
 import tempfile
@@ -28,6 +29,7 @@ from jobs.submit_checks import (
 from jobs.submit_package import ROOT, make_package
 from model.errors import UserError
 
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STOPS_LIKE_CTRL_C = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 """So that a job that is stopped closes its run in MLflow, and says how to go on."""
 
@@ -80,6 +82,10 @@ def submit_command(options: Annotated[SubmitOptions, Parameter(name="*")] = Subm
     command = remote_command(options.command)
     variables = chosen_variables(options.env)
     tags = _tags(options.tag)
+    if options.job_id is not None and not _JOB_ID.fullmatch(options.job_id):
+        raise UserError(
+            f"--job-id {options.job_id}: letters, digits, dots, dashes and underscores only"
+        )
     refuse_places_out_of_sight(command, options.shared)
     cluster = JobCluster(options.address)
     hidden = secret_values(variables, cluster.token)
