@@ -1,5 +1,6 @@
 """`huetrack submit`: any huetrack command as a job on a Ray cluster."""
 
+import hashlib
 import re
 import secrets
 import shlex
@@ -26,7 +27,7 @@ from jobs.submit_checks import (
     remote_command,
     secret_values,
 )
-from jobs.submit_package import ROOT, make_package
+from jobs.submit_package import CONSTRAINTS, ROOT, make_package
 from model.errors import UserError
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -109,9 +110,9 @@ def _send(
     tags: Mapping[str, str],
     hidden: Mapping[str, str],
 ) -> str:
-    if options.runtime_env == "pip" and not (ROOT / "constraints.txt").is_file():
+    if options.runtime_env == "pip" and not (ROOT / CONSTRAINTS).is_file():
         raise UserError(
-            "--runtime-env pip: there is no constraints.txt beside this huetrack; submit from a clone"
+            f"--runtime-env pip: there is no {CONSTRAINTS} beside this huetrack; submit from a clone"
         )
     with tempfile.TemporaryDirectory() as folder:
         package = make_package(
@@ -143,8 +144,10 @@ def runtime_env(
         environment["env_vars"][SEALED] = seal(variables, token)
         environment["worker_process_setup_hook"] = HOOK
     if packages == "pip":
-        # `--constraint` reaches pip through the list of packages, as in a requirements file.
-        pins = "--constraint ${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}/constraints.txt"
+        # `--constraint` reaches pip through the list of packages, as in a requirements file. Ray keeps what
+        # it installed by the text of this list, so other pins have to make another text.
+        digest = hashlib.sha256((ROOT / CONSTRAINTS).read_bytes()).hexdigest()[:16]
+        pins = f"--constraint ${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{CONSTRAINTS} # {digest}"
         environment["pip"] = {"packages": [pins, *_requirements()], "pip_check": False}
     return environment
 

@@ -18,7 +18,8 @@ from model.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("model", "pipelines", "jobs")
 _MODULE_FILES = (".py", ".html", ".css", ".js")
-_FILES = ("pyproject.toml", "constraints.txt")
+CONSTRAINTS = "constraints.txt"
+_FILES = ("pyproject.toml", CONSTRAINTS)
 _IGNORE_FILES = (".gitignore", ".rayignore")
 _SAME_TIME = (1980, 1, 1, 0, 0, 0)
 _NAMED = 3

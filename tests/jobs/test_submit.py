@@ -215,7 +215,7 @@ def test_variables_travel_sealed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         runtime_env(tmp_path / "p.zip", variables, None, "none")
     assert "pip" not in environment
     packages = runtime_env(tmp_path / "p.zip", {}, None, "pip")["pip"]["packages"]
-    assert packages[0].endswith("/constraints.txt")
+    assert "/constraints.txt # " in packages[0]
     assert any(name.startswith("torch") for name in packages)
     assert not any(name.startswith(("ray", "pytest")) for name in packages)
 
