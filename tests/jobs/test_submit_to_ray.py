@@ -138,8 +138,12 @@ def test_a_job_from_s3_with_its_figures_and_secrets_and_every_exit_status(
     assert "huetrack: " in capfd.readouterr().out
     assert run(["jobs", "list"]) == 0
     listed = capfd.readouterr().out
-    assert re.search(r"FAILED +│ 2 .*nothing", listed)
-    assert re.search(r"FAILED +│ 1 .*damaged", listed)
+    states = re.findall(r"huetrack-(\w+)-\S+ +│ (\w+) +│ (\d)", listed)
+    assert states == [
+        ("validate", "FAILED", "2"),
+        ("validate", "FAILED", "1"),
+        ("preprocess", "SUCCEEDED", "0"),
+    ]
 
 
 def test_what_does_not_fit_the_cluster_is_refused(
