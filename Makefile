@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Files stay whole, for their fixtures, and in order: the longest come first.
 IN_TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
-BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,preprocess propagate reading machinery fuzz loader train long_video review))
+BENCHMARKS := $(wildcard $(patsubst %,benchmarks/%.py,preprocess propagate reading machinery fuzz loader train long_video review cluster))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -6,7 +6,9 @@ options and returns its exit status: 0, or 1 when too many items failed. Bad usa
 
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ COMMANDS = (
     ("colorize", "jobs.colorize:colorize_command", "Recolour a video from its first frame."),
     ("embed", "jobs.embed:embed_command", "Show a video's embeddings as colours."),
     ("report", "jobs.report:report_command", "Write the gallery to review labels in."),
+    ("submit", "jobs.submit:submit_command", "Run any of these as a job on a Ray cluster."),
+    ("doctor", "jobs.doctor:doctor_command", "Check what this machine can do, with remedies."),
     ("demo", "jobs.demo:demo_command", "All of it on small videos, in minutes."),
 )
 EVALUATIONS = (
@@ -46,10 +50,16 @@ EVALUATIONS = (
 )
 CONFIDENCES = (("fit", "Fit it on propagations whose truth is known."),)
 REVIEWS = (("export", "Write the frames that most need a person."),)
+JOBS = (
+    ("list", "Jobs of a cluster."),
+    ("follow", "Show a job's log until it ends."),
+    ("stop", "Stop a job."),
+)
 GROUPS = (
     ("evaluate", "Score predictions with the field's metrics.", EVALUATIONS),
     ("confidence", "Make a confidence model from annotated videos.", CONFIDENCES),
     ("review", "Put right what a propagation got wrong.", REVIEWS),
+    ("jobs", "Look after jobs that `huetrack submit` started.", JOBS),
 )
 """Commands of commands: `huetrack evaluate masks`."""
 
@@ -78,24 +88,50 @@ def build_app(called: str | None = None, kind_called: str | None = None) -> App:
     return app
 
 
+@dataclass(frozen=True)
+class ParsedCommand:
+    """A command line that is understood, and not run yet."""
+
+    call: Callable[[], Any]
+    options: tuple[Any, ...]
+    """The dataclasses of options."""
+    config_file: Path | None
+    """What --config named."""
+    prints_config: bool
+
+
+def parse(arguments: Sequence[str]) -> ParsedCommand:
+    """Understand a command line. Raises `CycloptsError` and `UserError`, and prints help where asked to.
+
+    What follows `--` belongs to the command (that of `huetrack submit` is a command line itself).
+    """
+    app = build_app(*arguments[:2])
+    _refuse_unknown_command(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    own, rest = list(arguments[:end]), list(arguments[end:])
+    own, config_text = _take_value(own, "--config")
+    config_file = Path(config_text) if config_text is not None else None
+    if config_file is not None:
+        _refuse_unreadable_config(config_file)
+        app.config = (
+            Yaml(config_file, must_exist=True, use_commands_as_keys=False, allow_unknown=False),
+        )
+    asked = [argument for argument in own if argument != "--print-config"] + rest
+    command, bound, _ = app.parse_args(asked, exit_on_error=False, print_error=False)
+    call = partial(command, *bound.args, **bound.kwargs)
+    return ParsedCommand(
+        call, tuple(bound.arguments.values()), config_file, "--print-config" in own
+    )
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
-    app = build_app(*arguments[:2])
     try:
-        _refuse_unknown_command(arguments)
-        arguments, config_file = _take_value(list(arguments), "--config")
-        if config_file is not None:
-            _refuse_unreadable_config(Path(config_file))
-            app.config = (
-                Yaml(config_file, must_exist=True, use_commands_as_keys=False, allow_unknown=False),
-            )
-        print_config = "--print-config" in arguments
-        arguments = [argument for argument in arguments if argument != "--print-config"]
-        command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
-        if print_config:
-            print("".join(to_yaml(options) for options in bound.arguments.values()), end="")
+        parsed = parse(arguments)
+        if parsed.prints_config:
+            print("".join(map(to_yaml, parsed.options)), end="")
             return 0
-        status: Any = command(*bound.args, **bound.kwargs)
+        status: Any = parsed.call()
         return status if isinstance(status, int) else 0
     except (CycloptsError, UserError, StorageError) as error:
         print(f"huetrack: {_one_line(error)}", file=sys.stderr)

@@ -7,9 +7,13 @@ import and imports Ray late.
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")
+from jobs.placement import tell_if_nowhere
+from model.errors import UserError
+
+AUTH_MODE = "RAY_AUTH_MODE"
+os.environ.setdefault(AUTH_MODE, "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 # The newer Parquet reader starts an actor for every few files, which costs seconds each on a small machine.
@@ -23,16 +27,20 @@ def available_cpus() -> int:
 
 
 @contextlib.contextmanager
-def connected_ray(workers: int) -> Iterator[None]:
-    """Ray for the body of the `with`.
+def connected_ray(workers: int, selector: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Ray for the body of the `with`. What Ray Data runs then goes to nodes with the labels of `selector`.
 
     Under `RAY_ADDRESS` (inside a Ray job, say) that cluster; else a local one with token
     authentication, no dashboard, and one logical CPU a worker beside two for reading data, so that
-    a stage can never wait for a CPU that a worker holds.
+    a stage can never wait for a CPU that a worker holds. Raises `UserError` for a selector there.
     """
     import ray
     from ray.data import DataContext
 
+    if selector and not os.environ.get("RAY_ADDRESS"):
+        raise UserError(
+            "--label-selector chooses nodes of a cluster; this Ray is this machine's own"
+        )
     if ray.is_initialized():
         yield
         return
@@ -48,11 +56,14 @@ def connected_ray(workers: int) -> Iterator[None]:
             log_to_driver=False,
         )
     context = DataContext.get_current()
+    context.execution_options.label_selector = dict(selector) if selector else None
     context.enable_progress_bars = False
     context.enable_rich_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # Which would warn that it shows no progress bars.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    if selector:
+        tell_if_nowhere(selector)
     try:
         yield
     finally:

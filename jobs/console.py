@@ -97,13 +97,13 @@ def _text(remark: Remark) -> str:
 
 
 def _figures(work: Throughput) -> list[str]:
-    return [
+    figures = [
         f"{work.videos} videos",
         f"{work.videos_per_s:.{1 if work.videos_per_s < 100 else 0}f} videos/s",
         f"{work.frames_per_s:.0f} frames/s",
         f"{work.errors} errors",
-        decimal(work.bytes),
     ]
+    return [*figures, decimal(work.bytes)] if work.bytes else figures
 
 
 def print_facts(title: str, facts: dict[str, object]) -> None:

@@ -12,7 +12,13 @@ from model.propagation.frame_encoder import Encoder
 from model.propagation.protocols import MatchingProtocol, ProtocolName, get_protocol
 from pipelines.footage import footage_at
 from pipelines.learned_temperature import settings_with_learned
-from pipelines.models import WITHOUT_MATCHING, build_encoder, parse_model
+from pipelines.models import (
+    WITHOUT_MATCHING,
+    ModelName,
+    WeightsName,
+    build_encoder,
+    parse_model,
+)
 from pipelines.shown_video import ShownVideo
 
 
@@ -25,7 +31,7 @@ class FilmOptions:
     _: KW_ONLY
     out: LocationOption
     """File for the film, .mp4."""
-    model: str
+    model: ModelName
     """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
     with `+lab` for colours joined; or `lab` (colours alone)."""
     protocol: ProtocolName | None = None
@@ -36,7 +42,7 @@ class FilmOptions:
     `huetrack temperature` stored in the run."""
     height_px: int = 256
     """Taller videos are reduced to this height before anything else."""
-    weights: str | None = None
+    weights: WeightsName | None = None
     """Of `torchvision:NAME` and `timm:NAME`: `pretrained` (the default), `random`, or a file of weights
     (.safetensors, .pth)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -9,7 +9,9 @@ from cyclopts import Parameter
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
+from jobs.metrics import WorkFigures
 from jobs.options import LocationOption
+from jobs.placement import LabelSelectorOption, label_selector
 from jobs.plan import plan
 from jobs.preprocess_tracking import TrackedPreprocess
 from jobs.tracking_uri import TrackingUriOption
@@ -20,6 +22,7 @@ from pipelines.dataset_folder import PreprocessConfig
 from pipelines.decode import DecodeConfig
 from pipelines.kinetics import KineticsConfig
 from pipelines.manifest import Manifest, load_manifest
+from pipelines.places import PlaceText
 from pipelines.preprocess import preprocess
 from pipelines.progress import Remark
 from pipelines.shard_maker import ShardConfig
@@ -30,7 +33,7 @@ from pipelines.validate import validate_dataset
 class PreprocessOptions:
     """Options of `huetrack preprocess`."""
 
-    sources: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    sources: Annotated[tuple[PlaceText, ...], Parameter(negative="")] = ()
     """Folders, s3:// prefixes, globs, video files, tar archives (.tar, .tar.gz, .tgz; read without
     unpacking), or CSV, TSV or Parquet lists of videos (column uri)."""
     _: KW_ONLY
@@ -40,6 +43,8 @@ class PreprocessOptions:
     """Stop after this stage (earlier ones run first where their file is missing)."""
     workers: int = field(default_factory=available_cpus)
     """Decoding workers; the dataset does not depend on their number."""
+    label_selector: LabelSelectorOption = ()
+    """KEY=VALUE: workers run on the nodes of a cluster that are labelled so; VALUE may be !A or in(A,B)."""
     overwrite: bool = False
     """Remove a dataset that was made with another configuration."""
     retry_errors: bool = False
@@ -105,15 +110,17 @@ def preprocess_command(options: Annotated[PreprocessOptions, Parameter(name="*")
         )
         return 0
     with (
-        connected_ray(options.workers),
+        connected_ray(options.workers, label_selector(options.label_selector)),
         ProgressDisplay() as display,
         TrackedPreprocess(
             options.tracking_uri, options.experiment, options.out, config.content()
         ) as tracked,
     ):
+        figures = WorkFigures(options.out.name)
 
         def progress(stage: str, done: int, total: int, remark: Remark) -> None:
             display(stage, done, total, remark)
+            figures(stage, done, total, remark)
             tracked(stage, done, total, remark)
 
         summary = preprocess(

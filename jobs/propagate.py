@@ -8,7 +8,9 @@ from cyclopts import Parameter
 
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay, print_facts
+from jobs.metrics import WorkFigures
 from jobs.options import LocationOption, plain
+from jobs.placement import LabelSelectorOption, label_selector
 from jobs.propagate_tracking import TrackedPropagation
 from jobs.tracking_uri import TrackingUriOption
 from model.errors import UserError
@@ -17,7 +19,7 @@ from pipelines.archive import ArchiveConfig, ArchiveSummary, Corrections, propag
 from pipelines.archive_plan import Direction
 from pipelines.labels.coco_collection import collect_coco_videos
 from pipelines.learned_temperature import settings_with_learned
-from pipelines.models import parse_model
+from pipelines.models import ModelName, WeightsName, parse_model
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.progress import Progress, Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
@@ -41,7 +43,7 @@ class PropagateOptions:
     docs/labels.md."""
     out: LocationOption
     """Output folder: masks/ or labels/, predictions/, overlays/, report/, errors.parquet, summary.json."""
-    model: str
+    model: ModelName
     """A run folder or .safetensors file, `untrained`, `torchvision:NAME` (a ResNet) or `timm:NAME`, each
     with `+lab` for colours joined; `lab` (colours alone), `flow` (optical flow) or `identity` (the
     first mask repeated)."""
@@ -70,7 +72,9 @@ class PropagateOptions:
     `coco-video` writes a file a video, and labels.json with all of them."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
-    weights: str | None = None
+    label_selector: LabelSelectorOption = ()
+    """KEY=VALUE: workers run on the nodes of a cluster that are labelled so; VALUE may be !A or in(A,B)."""
+    weights: WeightsName | None = None
     """Of `torchvision:NAME` and `timm:NAME`: `pretrained` (the default), `random`, or a file of weights
     (.safetensors, .pth)."""
     half: Annotated[bool, Parameter(negative="")] = False
@@ -171,11 +175,14 @@ def run_propagation(
     corrections = None
     if options.corrections is not None:
         corrections = Corrections(options.corrections, options.corrections_format)
-    with connected_ray(options.workers), ProgressDisplay() as display:
+    selector = label_selector(options.label_selector)
+    with connected_ray(options.workers, selector), ProgressDisplay() as display:
+        figures = WorkFigures(options.out.name)
 
         def progress(stage: str, done: int, total: int, remark: Remark) -> None:
             display(stage, done, total, remark)
             tracking(stage, done, total, remark)
+            figures(stage, done, total, remark)
 
         summary = propagate_archive(
             options.archive,

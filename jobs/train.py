@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from jobs.cluster import connected_ray
 from jobs.console import print_facts
 from jobs.options import plain
+from jobs.placement import label_selector
 from jobs.registry import check_name, register_tracker
 from jobs.tracking import Tracker, start_run
 from jobs.tracking_uri import TrackingUri, default_uri, refuse_shared_sqlite
@@ -56,7 +57,7 @@ def train(options: TrainOptions) -> dict[str, object]:
     initial = check_init(options)
     check_folder(options)
     uri = options.tracking_uri or default_uri(options.run)
-    with connected_ray(options.workers):
+    with connected_ray(options.workers, label_selector(options.label_selector)):
         refuse_shared_sqlite(uri)
         worker = worker_resources(options)
         wait_for_resources(options, worker)

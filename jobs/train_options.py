@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from jobs.options import LocationOption
+from jobs.placement import LabelSelectorOption
 from jobs.tracking_uri import TrackingUriOption
 from jobs.train_probe import ProbeConfig, check_probe
 from model.colorizer import ColorizerConfig
@@ -39,6 +40,8 @@ class TrainOptions:
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where workers train: auto takes GPUs if the cluster has any now; gpu waits for them, as a cluster
     that scales from zero needs."""
+    label_selector: LabelSelectorOption = ()
+    """KEY=VALUE: workers run on the nodes of a cluster that are labelled so; VALUE may be !A or in(A,B)."""
     resources_timeout_s: float = 50.0
     """Seconds to wait at the start for the workers' CPUs and GPUs, before it is an error."""
     seed: int = 0

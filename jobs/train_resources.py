@@ -8,6 +8,7 @@ import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from jobs.cluster import available_cpus
+from jobs.placement import label_selector
 from jobs.train_options import TrainOptions
 from model.errors import UserError
 
@@ -36,7 +37,10 @@ def wait_for_resources(options: TrainOptions, worker: dict[str, float]) -> None:
         here = {"CPU": float(available_cpus()), "GPU": ray.cluster_resources().get("GPU", 0.0)}
         if any(count * least > here[name] for name, count in worker.items()):
             raise _missing(options, worker, f"this machine has {_counted(here, worker)}")
-    group = placement_group([worker] * least)
+    selector = label_selector(options.label_selector)
+    group = placement_group(
+        [worker] * least, bundle_label_selector=[selector] * least if selector else None
+    )
     try:
         if group.wait(options.resources_timeout_s):
             return

@@ -9,6 +9,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import FailureConfig, ScalingConfig
 
 from jobs.console import ProgressDisplay
+from jobs.placement import label_selector
 from jobs.tracking import TrackedRun
 from jobs.train_checkpoint import KeptCheckpoints, keep_best_and_last, kept_checkpoints, tidy
 from jobs.train_failures import NoRetryOfFinalFailures, explain
@@ -58,6 +59,7 @@ def run_training(
             num_workers=options.workers if fixed else (options.least_workers, options.workers),
             use_gpu="GPU" in worker,
             resources_per_worker=worker,
+            label_selector=label_selector(options.label_selector) or None,
         ),
         run_config=ray.train.RunConfig(
             name=run.name,

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from jobs.cluster import available_cpus
+from jobs.metrics import TrainingFigures
 from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
 from jobs.train_checkpoint import NOT_VALIDATED, report_checkpoint, take_up
@@ -107,6 +108,7 @@ class WorkerReporter:
         self._leaving: set[str] = set()
         # A resumed run repeats the steps after its checkpoint, and what was logged of them.
         self._history = History(spec.run, fitter.step) if self._rank == 0 else None
+        self._figures = TrainingFigures(spec.run.name) if self._rank == 0 else None
 
     def _write(self, kind: str, record: TrainRecord | ValidationRecord, **also: float) -> None:
         if self._history is None:
@@ -116,7 +118,10 @@ class WorkerReporter:
         self._tracker.metrics({f"{kind}/{k}": v for k, v in values.items()}, record.step)
 
     def on_train(self, record: TrainRecord) -> None:
-        self._write("train", self._over_workers(record), workers=self._workers)
+        together = self._over_workers(record)
+        self._write("train", together, workers=self._workers)
+        if self._figures is not None:
+            self._figures(together)
         if self._is_newly_preempted():
             self._save(wait=True)
 

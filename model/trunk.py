@@ -43,6 +43,8 @@ class ResidualBlock(nn.Module):
 
 def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     """Two residual blocks (ResNet-18); the first one changes width and stride."""
+    # Loading torchvision takes seconds, which commands that only name a network need not wait for.
+
     shortcut = None
     if stride != 1 or channels_in != channels_out:
         shortcut = nn.Sequential(

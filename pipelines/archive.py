@@ -235,7 +235,7 @@ class _Run:
                 raise StorageError(f"{row.message}; a rerun goes on from here")
             rows.append(row)
             work = meter.add(
-                videos=1, errors=int(bool(row.kind)), frames=row.frames, bytes=row.bytes
+                videos=1, errors=[row.kind] if row.kind else [], frames=row.frames, bytes=row.bytes
             )
             self._progress("propagate", done + len(rows), videos, work)
         return rows

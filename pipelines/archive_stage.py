@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import ray
-import torch
 
 from pipelines.archive_plan import longest_first
 from pipelines.footage import Footage
@@ -74,5 +73,5 @@ def share_out(videos: Sequence[tuple[Footage, int]], workers: int) -> list[list[
 
 
 def _gpus_per_worker(workers: int) -> float:
-    gpus = float(ray.cluster_resources().get("GPU", 0)) if torch.cuda.is_available() else 0.0
+    gpus = float(ray.cluster_resources().get("GPU", 0))
     return min(1.0, gpus / workers)

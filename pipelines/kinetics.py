@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from model.errors import UserError
 from pipelines.columns import column_of, repeats, rows_of, table_of, values_of, with_column
 from pipelines.listing import stem
+from pipelines.places import PlaceText
 from pipelines.storage import (
     Location,
     files_in,
@@ -46,10 +47,10 @@ _COLUMNS = {
 class KineticsConfig:
     """How the sources are joined to the lists of Kinetics."""
 
-    annotations: tuple[str, ...] = ()
+    annotations: tuple[PlaceText, ...] = ()
     """Annotation lists (columns label, youtube_id, time_start, time_end, split), or folders of them.
     Files that they do not name are left out."""
-    replacements: str | None = None
+    replacements: PlaceText | None = None
     """Folder of repaired clips. They take the place of clips of the same name."""
 
     def __post_init__(self) -> None:

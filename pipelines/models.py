@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -16,12 +16,15 @@ from model.propagation.identity import IdentityPropagator
 from model.propagation.protocols import MatchingProtocol
 from pipelines.flow import METHOD, FlowPropagator
 from pipelines.mix import load_mix
+from pipelines.places import NamesPlace
 from pipelines.run_folder import weights_of
 from pipelines.storage import Location, local_file, location
 
 JOINED_SUFFIX = "+lab"
 WITHOUT_MATCHING = ("identity", "flow")
 """Baselines that compare no features, so that no setting of a protocol reaches them."""
+BASELINES = (*WITHOUT_MATCHING, "lab", "untrained")
+"""What needs no trained weights."""
 LIBRARIES = ("torchvision", "timm")
 """`torchvision:NAME` and `timm:NAME` are networks of these."""
 WEIGHTS_NAMED = ("pretrained", "random")
@@ -83,6 +86,24 @@ class ModelSpec:
         return protocol.describe()
 
 
+def model_place(name: str) -> str | None:
+    """The run folder or file that `--model` names; None for a baseline or a network of a library."""
+    base = name.removesuffix(JOINED_SUFFIX)
+    library, colon, _ = base.partition(":")
+    if base in BASELINES or (colon and library in LIBRARIES):
+        return None
+    return base
+
+
+def weights_place(name: str) -> str | None:
+    """The file that `--weights` names, if it names one."""
+    return None if name in WEIGHTS_NAMED else name
+
+
+ModelName = Annotated[str, NamesPlace(model_place)]
+WeightsName = Annotated[str, NamesPlace(weights_place)]
+
+
 def parse_model(
     name: str, *, untrained_width: int, seed: int, weights: str | None = None, half: bool = False
 ) -> ModelSpec:
@@ -104,7 +125,7 @@ def parse_model(
         raise UserError(f"--weights {weights} belongs to {names}, not to --model {name}")
     if base in (*WITHOUT_MATCHING, "lab") and joined:
         raise UserError(f"--model {name}: there is nothing to join Lab to")
-    if base in (*WITHOUT_MATCHING, "lab", "untrained"):
+    if base in BASELINES:
         return ModelSpec(base, joined, None, shape, seed, half=half)
     path = location(base)
     if not path.exists():

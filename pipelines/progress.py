@@ -1,8 +1,9 @@
 """What a running stage tells whoever watches it: items done, and how much work that was."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Throughput:
     """Size of the committed shards."""
     seconds: float = 0.0
     """Since the stage began."""
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """The errors by kind."""
 
     @property
     def videos_per_s(self) -> float:
@@ -40,14 +43,15 @@ class Meter:
         self._started_s = time.monotonic()
         self._total = Throughput()
 
-    def add(self, *, videos: int, errors: int, frames: int, bytes: int) -> Throughput:
-        """Count what was just finished; returns everything so far."""
+    def add(self, *, videos: int, errors: Sequence[str], frames: int, bytes: int = 0) -> Throughput:
+        """Count what was just finished, errors by their kinds; returns everything so far."""
         before = self._total
         self._total = Throughput(
             before.videos + videos,
-            before.errors + errors,
+            before.errors + len(errors),
             before.frames + frames,
             before.bytes + bytes,
+            kinds=Counter(before.kinds) + Counter(errors),
         )
         return self.now()
 

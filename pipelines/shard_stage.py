@@ -71,7 +71,7 @@ def make_shards(
             made.append(marker)
             work = meter.add(
                 videos=marker.videos,
-                errors=len(marker.error_rows),
+                errors=[row.kind for row in marker.error_rows],
                 frames=marker.frames,
                 bytes=marker.bytes,
             )

@@ -10,7 +10,9 @@ def test_rates_are_of_the_whole_stage() -> None:
 def test_a_meter_adds_up() -> None:
     meter = Meter()
     assert meter.now().videos == 0
-    meter.add(videos=3, errors=1, frames=40, bytes=1000)
-    work = meter.add(videos=2, errors=0, frames=8, bytes=24)
-    assert (work.videos, work.errors, work.frames, work.bytes) == (5, 1, 48, 1024)
+    meter.add(videos=3, errors=["truncated"], frames=40, bytes=1000)
+    meter.add(videos=1, errors=["empty", "truncated"], frames=0, bytes=0)
+    work = meter.add(videos=2, errors=[], frames=8, bytes=24)
+    assert (work.videos, work.errors, work.frames, work.bytes) == (6, 3, 48, 1024)
+    assert work.kinds == {"truncated": 2, "empty": 1}
     assert 0 < work.seconds <= meter.now().seconds
