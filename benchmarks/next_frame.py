@@ -6,8 +6,7 @@ Every sequence (VIDEO/frames, VIDEO/masks, all frames annotated) is propagated f
 confidences. Then single frames are corrected with the true mask: the one the rule names, the middle one, the
 least sure one, and a few evenly spread over the video, whose mean is what chance would bring and whose best
 is a bound. The gain is the J that is won, summed over objects and frames, the corrected frame with them.
-Persistence is taken from all sequences together, as for an archive. A sequence where the rule names no frame
-counts with a gain of 0 for it.
+A sequence where the rule names no frame counts with a gain of 0 for it.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from model.propagation.protocols import get_protocol
 from pipelines.footage import find_footage
 from pipelines.labels.formats import open_labels
 from pipelines.models import build_propagator, parse_model
-from pipelines.review.next_frame import next_frames, persistence
+from pipelines.review.next_frame import next_frames
 from pipelines.review.reviewed import LOW_BIT, LOW_CONFIDENCE, ReviewedVideo
 
 
@@ -71,12 +70,9 @@ def main() -> None:
     ):
         found.append(_propagated(name, frames, truth, propagator))
         print(f"{name[:50]}: J {np.nanmean(found[-1].j_OT[:, 1:]):.3f} before", flush=True)
-    lasting = persistence([each.video for each in found], both_ways=False)
     rows = []
     for each in found:
-        rows.append(
-            _row(each, next_frames(each.video, lasting, False, 1), propagator, arguments.tries)
-        )
+        rows.append(_row(each, next_frames(each.video, False, 1), propagator, arguments.tries))
         print(rows[-1], flush=True)
     labels = sum(each.j_OT[:, 1:].size for each in found)
     ways = ("rule", "least_sure", "middle", "chance", "best")

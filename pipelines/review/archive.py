@@ -1,4 +1,4 @@
-"""A labelled archive as a whole: all its videos, how long annotations last in it, and what failed."""
+"""A labelled archive as a whole: all its videos, and what failed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from model.errors import UserError
 from pipelines.propagation_folder import LABEL_FOLDERS
-from pipelines.review.next_frame import NextFrame, Persistence, next_frames, persistence
+from pipelines.review.next_frame import NextFrame, next_frames
 from pipelines.review.reviewed import (
     FailedVideo,
     ReviewedVideo,
@@ -24,7 +24,6 @@ class ReviewedArchive:
     out: Location
     summary: dict[str, Any]
     videos: tuple[ReviewedVideo, ...]
-    lasting: Persistence
     failed: tuple[FailedVideo, ...]
 
     @property
@@ -34,7 +33,7 @@ class ReviewedArchive:
 
     def next_frames(self, video: ReviewedVideo, most: int) -> tuple[NextFrame, ...]:
         """The frames of a video to annotate, the most helpful first."""
-        return next_frames(video, self.lasting, self.both_ways, most)
+        return next_frames(video, self.both_ways, most)
 
 
 def review_of(out: Location) -> ReviewedArchive:
@@ -47,8 +46,7 @@ def review_of(out: Location) -> ReviewedArchive:
             "folder"
         )
     videos = tuple(reviewed_videos(files))
-    both_ways = summary["config"].get("direction") == "both"
-    return ReviewedArchive(out, summary, videos, persistence(videos, both_ways), _failed(out))
+    return ReviewedArchive(out, summary, videos, _failed(out))
 
 
 def propagation_of(out: Location) -> dict[str, Any]:

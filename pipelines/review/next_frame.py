@@ -1,27 +1,26 @@
 """Which frame of a video a person should annotate next.
 
-An annotation in frame f is carried on from there, so it is worth most at the beginning of a stretch where
-the labels are probably wrong: earlier, they are still right and will be lost all the same; later, what lies
-before stays wrong. How long an annotation lasts, the archive itself tells. Let
+What is carried from an annotated frame gets worse with the distance from it, so a further annotation helps
+where the labels are probably wrong, and the more, the nearer it is than the one before. Let
 
-    s(d)    the mean confidence of all objects d frames after an annotation, over the whole archive,
-            made to fall with d,
-    c_o(t)  the confidence of object o in frame t.
+    c_o(t)  the confidence of object o in frame t: the probability that its label is right,
+    D(t)    the distance from t to the annotated frame before it (where labels are carried both ways: to
+            the nearest one), infinite where there is none.
 
 What an annotation of frame f is expected to bring is the number of labels (an object in a frame) that turn
 from wrong to right,
 
-    help(f) = sum over t from f to the next annotated frame, and over o, of s(t - f) - c_o(t) where it is
-              at least 0.1 (less is what easy and hard objects differ by),
+    help(f) = sum over t and o of (1 - c_o(t)) * max(0, 1 - |t - f| / D(t)),
 
-and when labels are carried both ways, over the frames back to the annotated frame before as well, with
-s(|t - f|). The next frame is the one with the most help, of several the last. For the one after that, the
-first is taken as annotated: c_o(t) becomes max(c_o(t), s(t - f)).
+where t goes from f to the next annotated frame (both ways: also back to the one before). The last factor
+leaves nothing for a frame beside an annotated one, which would be lost just as that one was. The frame of the
+most help is at the beginning of a stretch of low confidence; where the confidence is low throughout, about a
+third into it (t/e, the largest value of f ln(t/f)). For the one after that it counts as annotated, and c_o(t)
+has risen by what was expected of it.
 
-Shape suffixes: O objects, T frames, F candidate frames, D distances.
+Shape suffixes: O objects, T frames, F candidate frames.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,25 +31,8 @@ _MOST_CANDIDATES = 256
 """Of a longer video every k-th frame is a candidate, and then the frames around the best one."""
 _MOST_CELLS = 1 << 21
 """Of candidates times frames that are looked at together."""
-_LEAST_LABELS = 8
-"""A distance at which fewer labels were seen says nothing by itself."""
-LEAST_RISE = 0.1
-"""Of a confidence, that an annotation may be credited with."""
-_EQUAL_DECIMALS = 6
 LEAST_HELP = 0.5
 """An annotation that is expected to bring less than half a label is not proposed."""
-
-
-@dataclass(frozen=True)
-class Persistence:
-    """How long an annotation lasts in this archive."""
-
-    confidence_D: np.ndarray
-    """float64: the mean confidence d frames after an annotation, falling; the last value holds on."""
-
-    def at(self, distance: np.ndarray) -> np.ndarray:
-        """s at distances of 0 and more."""
-        return self.confidence_D[np.minimum(distance, len(self.confidence_D) - 1)]
 
 
 @dataclass(frozen=True)
@@ -65,98 +47,77 @@ class NextFrame:
     """[begin, end): the frames whose labels the annotation changes."""
 
 
-def persistence(videos: Iterable[ReviewedVideo], both_ways: bool) -> Persistence:
-    """From the confidences of an archive. Where there are none, annotations last for ever."""
-    sums, counts = np.zeros(1), np.zeros(1, np.int64)
-    for video in videos:
-        distance_T = _distance(video.anchor_T, both_ways)
-        known_OT = np.isfinite(video.confidence_OT) & (distance_T >= 0)
-        if not known_OT.any():
-            continue
-        distances = np.broadcast_to(distance_T, known_OT.shape)[known_OT]
-        more = np.bincount(distances, video.confidence_OT[known_OT], len(sums))
-        seen = np.bincount(distances, minlength=len(sums))
-        longer = len(more) - len(sums)
-        sums, counts = np.pad(sums, (0, longer)) + more, np.pad(counts, (0, longer)) + seen
-    enough = np.flatnonzero(counts >= _LEAST_LABELS)
-    if not len(enough):
-        return Persistence(np.ones(1))
-    means = np.interp(np.arange(enough[-1] + 1), enough, (sums / counts.clip(1))[enough])
-    means[0] = 1.0
-    return Persistence(np.minimum.accumulate(means))
-
-
-def next_frames(
-    video: ReviewedVideo, lasting: Persistence, both_ways: bool, most: int
-) -> tuple[NextFrame, ...]:
+def next_frames(video: ReviewedVideo, both_ways: bool, most: int) -> tuple[NextFrame, ...]:
     """The frames to annotate, the most helpful first; none when nothing is known or all is well."""
     anchor_T = video.anchor_T.copy()
-    # What is not known is not expected to rise.
-    confidence_OT = np.nan_to_num(video.confidence_OT.astype(np.float64), nan=1.0)
+    # What is not known is not expected to be wrong.
+    wrong_T = np.nan_to_num(1 - video.confidence_OT.astype(np.float64), nan=0.0).sum(axis=0)
     found: list[NextFrame] = []
     while len(found) < most:
-        best = _best(anchor_T, confidence_OT, lasting, both_ways)
+        best = _best(anchor_T, wrong_T, both_ways)
         if best is None or best.help < LEAST_HELP:
             break
         found.append(best)
-        times = np.arange(best.begin, best.end)
-        raised = lasting.at(np.abs(times - best.index))
-        span_OT = confidence_OT[:, best.begin : best.end]
-        confidence_OT[:, best.begin : best.end] = np.maximum(span_OT, raised)
+        wrong_T = wrong_T * (1 - _credit(np.array([best.index]), anchor_T, both_ways)[0])
         anchor_T[best.index] = True
     return tuple(found)
 
 
-def _best(
-    anchor_T: np.ndarray, confidence_OT: np.ndarray, lasting: Persistence, both_ways: bool
-) -> NextFrame | None:
+def _best(anchor_T: np.ndarray, wrong_T: np.ndarray, both_ways: bool) -> NextFrame | None:
     frames = len(anchor_T)
     step = -(-frames // _MOST_CANDIDATES) or 1
-    candidates = np.arange(0, frames, step)
-    best = _best_of(candidates, anchor_T, confidence_OT, lasting, both_ways)
+    best = _best_of(np.arange(0, frames, step), anchor_T, wrong_T, both_ways)
     if best is None or step == 1:
         return best
     around = np.arange(max(0, best.index - step + 1), min(frames, best.index + step))
-    return _best_of(around, anchor_T, confidence_OT, lasting, both_ways)
+    return _best_of(around, anchor_T, wrong_T, both_ways)
 
 
 def _best_of(
-    candidates_F: np.ndarray,
-    anchor_T: np.ndarray,
-    confidence_OT: np.ndarray,
-    lasting: Persistence,
-    both_ways: bool,
+    candidates_F: np.ndarray, anchor_T: np.ndarray, wrong_T: np.ndarray, both_ways: bool
 ) -> NextFrame | None:
     candidates_F = candidates_F[~anchor_T[candidates_F]]
     if not len(candidates_F):
         return None
-    frames = len(anchor_T)
-    edges = np.concatenate(([-1], np.flatnonzero(anchor_T), [frames]))
+    at_once = max(1, _MOST_CELLS // len(anchor_T))
+    help_F = np.concatenate(
+        [
+            _credit(candidates_F[start : start + at_once], anchor_T, both_ways) @ wrong_T
+            for start in range(0, len(candidates_F), at_once)
+        ]
+    )
+    best = int(help_F.argmax())
+    begin_F, end_F = _spans(candidates_F, anchor_T, both_ways)
+    return NextFrame(
+        int(candidates_F[best]), float(help_F[best]), int(begin_F[best]), int(end_F[best])
+    )
+
+
+def _credit(candidates_F: np.ndarray, anchor_T: np.ndarray, both_ways: bool) -> np.ndarray:
+    """[F, T]: how much nearer than before an annotated frame would be, from 0 to 1."""
+    times = np.arange(len(anchor_T))
+    begin_F, end_F = _spans(candidates_F, anchor_T, both_ways)
+    affected_FT = (times >= begin_F[:, None]) & (times < end_F[:, None])
+    before_T = np.maximum(_distance(anchor_T, both_ways), 1)  # no anchor is ever affected
+    nearer_FT = 1 - np.abs(times - candidates_F[:, None]) / before_T
+    credit_FT: np.ndarray = np.where(affected_FT, np.maximum(nearer_FT, 0), 0)
+    return credit_FT
+
+
+def _spans(
+    candidates_F: np.ndarray, anchor_T: np.ndarray, both_ways: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """First frame that an annotation changes, and the end of them, for frames that have none."""
+    edges = np.concatenate(([-1], np.flatnonzero(anchor_T), [len(anchor_T)]))
     place_F = np.searchsorted(edges, candidates_F)
-    end_F = edges[place_F]
-    begin_F = edges[place_F - 1] + 1 if both_ways else candidates_F
-    help_F = np.zeros(len(candidates_F))
-    at_once = max(1, _MOST_CELLS // frames)
-    for start in range(0, len(candidates_F), at_once):
-        some = slice(start, start + at_once)
-        time_FT = np.broadcast_to(np.arange(frames), (len(candidates_F[some]), frames))
-        reached_FT = lasting.at(np.abs(time_FT - candidates_F[some, None]))
-        affected_FT = (time_FT >= begin_F[some, None]) & (time_FT < end_F[some, None])
-        reached_FT = np.where(affected_FT, reached_FT, 0.0)
-        for confidence_T in confidence_OT:
-            rise_FT = reached_FT - confidence_T
-            help_F[some] += np.where(rise_FT >= LEAST_RISE, rise_FT, 0).sum(axis=1)
-    best = len(help_F) - 1 - int(help_F[::-1].round(_EQUAL_DECIMALS).argmax())
-    frame, begin, end = (int(each[best]) for each in (candidates_F, begin_F, end_F))
-    return NextFrame(frame, float(help_F[best]), begin, end)
+    return edges[place_F - 1] + 1 if both_ways else candidates_F, edges[place_F]
 
 
 def _distance(anchor_T: np.ndarray, both_ways: bool) -> np.ndarray:
-    """Frames since the last annotation, or to the nearest one; -1 where there is none."""
-    times = np.arange(len(anchor_T))
-    none = -len(anchor_T) - 1
-    since = times - np.maximum.accumulate(np.where(anchor_T, times, none))
-    if both_ways:
-        until = np.minimum.accumulate(np.where(anchor_T, times, -none * 2)[::-1])[::-1] - times
-        since = np.minimum(since, until)
-    return np.where(since <= len(anchor_T), since, -1)
+    """D(t)."""
+    times = np.arange(len(anchor_T), dtype=np.float64)
+    since = times - np.maximum.accumulate(np.where(anchor_T, times, -np.inf))
+    if not both_ways:
+        return since
+    until = np.minimum.accumulate(np.where(anchor_T, times, np.inf)[::-1])[::-1] - times
+    return np.minimum(since, until)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.overlay_film import OverlayFilm
 from pipelines.report.gallery import GalleryVideo, Heading, write_gallery
-from pipelines.review.next_frame import Persistence, next_frames
+from pipelines.review.next_frame import next_frames
 from pipelines.review.reviewed import FLAGS, LOW_BIT, LOW_CONFIDENCE, FailedVideo, ReviewedVideo
 
 FRAMES, FPS_HZ = 48, 24.0
@@ -31,9 +31,8 @@ def write_archive(out: Path, names: Sequence[str], films: int = 3) -> Path:
     for index, name in enumerate(names):
         for suffix in (".mp4", ".jpg"):
             os.link(made[index % films].with_suffix(suffix), overlays / f"{name}{suffix}")
-    lasting = Persistence(np.linspace(0.95, 0.8, FRAMES))
     videos = (_video(index, name, len(names)) for index, name in enumerate(names))
-    shown = (GalleryVideo(video, next_frames(video, lasting, False, 3)) for video in videos)
+    shown = (GalleryVideo(video, next_frames(video, False, 3)) for video in videos)
     heading = Heading(f"Labels of {len(names):,} videos", "model and protocol")
     write_gallery(out / "report", heading, shown, FAILED)
     return out / "report" / "index.html"

@@ -22,6 +22,7 @@ from pipelines.labels.rle import encode_runs
 from pipelines.review.archive import review_of
 from pipelines.review.export import export_frames
 from pipelines.review.selection import most_needed
+from tests.labels import assert_same
 from tests.predictions import write_predictions, write_summary
 
 FRAMES, SIZE_HW = 12, (24, 32)
@@ -138,9 +139,7 @@ def test_other_kinds_go_to_cvat(tmp_path: Path, columns: dict, expected: Annotat
         export_frames(archive, needed, tmp_path / "davis", "davis")
     export_frames(archive, needed, to, "cvat")
     found = open_labels(to).read("v", "00004")
-    assert type(found) is type(expected)
-    for name, value in vars(expected).items():
-        assert np.array_equal(getattr(found, name), value, equal_nan=True)
+    assert_same(found, expected)
 
 
 def test_what_cannot_be_exported_is_said(out: Path, tmp_path: Path) -> None:
