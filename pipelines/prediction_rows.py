@@ -100,10 +100,9 @@ def _shapes(carried: Carried[Any]) -> dict[int, dict[str, Any]]:
             return {i: _of_joints(xy_K2) for i, xy_K2 in zip(ids, xy_px_NK2, strict=True)}
         case BoxAnnotation(ids, xywh_px_N4):
             return {i: _of_box(xywh) for i, xywh in zip(ids, xywh_px_N4.tolist(), strict=True)}
-        case PointAnnotation(ids, xy_px_N2):
-            return {
-                i: {"keypoint_xy_px": [xy]} for i, xy in zip(ids, xy_px_N2.tolist(), strict=True)
-            }
+        case PointAnnotation(ids):
+            seen_px = record.seen_px.tolist()
+            return {i: {"keypoint_xy_px": [xy]} for i, xy in zip(ids, seen_px, strict=True)}
     raise TypeError(f"no predictions of {type(record).__name__}")
 
 

@@ -99,10 +99,10 @@ def test_joints_boxes_and_points(tmp_path: Path) -> None:
     records = (
         KeypointAnnotation((3,), joints),
         BoxAnnotation((8, 2), np.array([[1.0, 2, 3, 4], [np.nan] * 4])),
-        PointAnnotation((5,), np.array([[6.0, 1.0]])),
+        PointAnnotation((5, 6), np.array([[6.0, 1.0], [2.0, 2.0]]), np.array([False, True])),
     )
     write(tmp_path / "a.parquet", rows_of(0, *records))
-    person, lost, box, point = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    person, lost, box, point, hidden = pq.read_table(tmp_path / "a.parquet").to_pylist()
     assert [r["kind"] for r in (person, lost, box, point)] == ["keypoints", "box", "box", "point"]
     assert [r["object_id"] for r in (person, lost, box, point)] == [3, 2, 8, 5]
     np.testing.assert_array_equal(np.array(person["keypoint_xy_px"], float), joints[0])
@@ -110,6 +110,7 @@ def test_joints_boxes_and_points(tmp_path: Path) -> None:
     assert (box["box_xywh_px"], box["area_px"]) == ([1, 2, 3, 4], 12)
     assert (lost["box_xywh_px"], lost["area_px"]) == (None, None)
     assert (point["keypoint_xy_px"], point["box_xywh_px"]) == ([[6, 1]], None)
+    assert np.isnan(hidden["keypoint_xy_px"]).all()
     assert {r["rle"] for r in (person, lost, box, point)} == {None}
 
 
