@@ -64,6 +64,7 @@ def linked(first: Path, count: int) -> None:
 
 
 def job_of(place: Path, model: str, workers: int, **settings: Any) -> Any:
+    from model.confidence.scorer import load_confidence_model
     from model.propagation.protocols import get_protocol
     from pipelines.archive_plan import LabelSource
     from pipelines.labelled_video import Wanted
@@ -78,7 +79,7 @@ def job_of(place: Path, model: str, workers: int, **settings: Any) -> Any:
         LabelSource(labels, direction=direction),
         None,
         Wanted(place / "out", "auto", settings.get("overlays", True)),
-        confidence=settings.get("confidence", True),
+        confidence=load_confidence_model() if settings.get("confidence", True) else None,
         workers=workers,
     )
 

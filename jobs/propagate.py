@@ -13,6 +13,7 @@ from jobs.options import LocationOption, plain
 from jobs.placement import LabelSelectorOption, label_selector
 from jobs.propagate_tracking import TrackedPropagation
 from jobs.tracking_uri import TrackingUriOption
+from model.confidence.scorer import ConfidenceModel, load_confidence_model
 from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import ArchiveConfig, ArchiveSummary, Corrections, propagate_archive
@@ -24,7 +25,7 @@ from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.progress import Progress, Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
 from pipelines.review.page import PAGE, write_review_page
-from pipelines.storage import remove_files
+from pipelines.storage import local_file, remove_files
 
 COLLECTION = "labels.json"
 """All videos in one file, where the format has room for them: made from the files of single ones, at the
@@ -84,6 +85,8 @@ class PropagateOptions:
     confidence: bool = True
     """Say in predictions/ how far every object in every frame can be trusted; the labels are the same
     without. `flow` and `identity` match nothing, so that theirs is empty."""
+    confidence_model: LocationOption | None = None
+    """A file that `huetrack confidence fit` wrote, in place of the model that comes with the package."""
     overwrite: bool = False
     """Remove an earlier propagation in the folder."""
     retry_errors: bool = False
@@ -171,6 +174,7 @@ def run_propagation(
         labels_format=options.labels_format,
         out_format=options.out_format,
         confidence=options.confidence,
+        confidence_model=_confidence_model(options),
     )
     corrections = None
     if options.corrections is not None:
@@ -201,6 +205,15 @@ def run_propagation(
     elif collection.is_file():
         remove_files([collection])
     return summary
+
+
+def _confidence_model(options: PropagateOptions) -> ConfidenceModel | None:
+    if options.confidence_model is None:
+        return None
+    if not options.confidence:
+        raise UserError("--confidence-model and --no-confidence exclude each other")
+    with local_file(options.confidence_model) as file:
+        return load_confidence_model(file)
 
 
 def _parameters(options: PropagateOptions) -> dict[str, Any]:

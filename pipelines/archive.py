@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.confidence.scorer import ConfidenceModel, load_confidence_model
 from model.errors import UserError
 from model.propagation.protocols import MatchingProtocol
 from pipelines.archive_plan import Direction, LabelSource, Plan, plan
@@ -54,6 +55,8 @@ class ArchiveConfig:
     out_format: str = "auto"
     confidence: bool = True
     """Whether predictions say how far they can be trusted."""
+    confidence_model: ConfidenceModel | None = None
+    """What says it; None: the one that comes with the package."""
 
     def __post_init__(self) -> None:
         if self.direction == "both" and self.model.kind in WITHOUT_MATCHING:
@@ -63,15 +66,20 @@ class ArchiveConfig:
                 known_format(name)
 
     def content(self) -> dict[str, Any]:
+        own = self.confidence_model
         return {
             "model": self.model.describe(),
             "protocol": self.model.describe_protocol(self.protocol),
             "overlays": self.overlays,
-            "confidence": self.confidence,
+            "confidence": self.confidence if own is None else f"model {fingerprint(asdict(own))}",
             "anchors": self.anchors,
             "direction": self.direction,
             "out_format": self.out_format,
         }
+
+    def scorer(self) -> ConfidenceModel | None:
+        """What every worker scores with. None: nothing is scored."""
+        return (self.confidence_model or load_confidence_model()) if self.confidence else None
 
 
 @dataclass(frozen=True)
@@ -224,7 +232,7 @@ class _Run:
             self._labels,
             self._corrections,
             Wanted(self._out, config.out_format, config.overlays),
-            config.confidence,
+            config.scorer(),
             self._workers,
         )
         meter, rows = Meter(), []

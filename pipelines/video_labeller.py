@@ -14,7 +14,7 @@ import cv2
 import ray
 import torch
 
-from model.confidence.scorer import load_confidence_model
+from model.confidence.scorer import ConfidenceModel
 from model.errors import UserError
 from model.propagation.protocols import MatchingProtocol
 from pipelines.archive_plan import LabelSource, UnfitVideo
@@ -43,7 +43,8 @@ class LabelJob:
     labels: LabelSource
     corrections: LabelSource | None
     wanted: Wanted
-    confidence: bool
+    confidence: ConfidenceModel | None
+    """None: predictions say nothing of how far they can be trusted."""
     workers: int
 
 
@@ -77,7 +78,7 @@ class VideoLabeller:
         cv2.setNumThreads(1)
         device = "cuda" if on_gpu else "cpu"
         matches = job.model.kind not in WITHOUT_MATCHING
-        diagnose = job.confidence and matches
+        diagnose = job.confidence is not None and matches
         carrier = SpanCarrier(
             build_propagator(job.model, job.protocol, device, diagnose=diagnose),
             build_encoder(job.model, job.protocol, device) if matches else None,
@@ -92,7 +93,7 @@ class VideoLabeller:
             (job.labels, job.labels.open()),
             None if job.corrections is None else job.corrections.open(),
             job.wanted,
-            load_confidence_model() if job.confidence else None,
+            job.confidence,
         )
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from jobs.cli import run
+from model.confidence.scorer import ConfidenceModel
 from pipelines.labels.davis import write_mask
 from tests.conftest import MakeVideo
 
@@ -60,6 +61,13 @@ def test_a_job_is_one_run_with_options_pace_totals_and_the_summary(
     assert again["mean_confidence"] == summary["mean_confidence"]
     assert run([*command, "--no-confidence"]) == 2
     assert "made with another confidence (True)" in capsys.readouterr().err
+    own = tmp_path / "own.json"
+    own.write_text(ConfidenceModel((), intercept=0.0, absent=0.25).to_json())
+    assert run([*command, "--confidence-model", str(own)]) == 2
+    assert "made with another confidence (True)" in capsys.readouterr().err
+    assert run([*command, "--confidence-model", str(own), "--overwrite"]) == 0
+    rows = pq.read_table(tmp_path / "out" / "predictions" / "a.parquet").to_pylist()
+    assert {row["confidence"] for row in rows if not row["anchor"]} <= {0.5, 0.25}
 
 
 def test_flags_that_do_not_go_together(
@@ -67,3 +75,5 @@ def test_flags_that_do_not_go_together(
 ) -> None:
     assert run([*command, "--corrections-format", "cvat"]) == 2
     assert "--corrections-format needs --corrections" in capsys.readouterr().err
+    assert run([*command, "--no-confidence", "--confidence-model", "own.json"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
