@@ -52,13 +52,14 @@ def undisturbed(
 
 
 def made(out: Path) -> dict[str, bytes]:
-    """Labels, films and predictions; nothing else may lie there."""
+    """Labels, films, contact sheets and predictions; beside them only the page and the accounts."""
     assert pq.read_table(out / "errors.parquet").num_rows == 0
     assert {path.name for path in out.iterdir()} == {
-        *("masks", "predictions", "overlays", "errors.parquet", "summary.json")
+        *("masks", "predictions", "overlays", "report", "errors.parquet", "summary.json")
     }
-    files = [path for path in out.rglob("*") if path.is_file() and path.parent != out]
-    assert len(files) == VIDEOS * (FRAMES + 2)
+    folders = [out / name for name in ("masks", "predictions", "overlays")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert len(files) == VIDEOS * (FRAMES + 3)  # with predictions, film and contact sheet
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
