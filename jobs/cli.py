@@ -5,6 +5,7 @@ options and returns its exit status: 0, or 1 when too many items failed. Bad usa
 """
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Yaml
 from yaml import YAMLError, safe_load
 
+from jobs.cluster import SEALED
 from jobs.options import to_yaml
 from model.errors import UserError
 from pipelines.s3 import StorageError
@@ -149,6 +151,14 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the command `huetrack`."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_what_travelled() -> None:
+    """Variables that came with this job, before anything asks for them. Ray's hook comes with `ray.init`."""
+    if os.environ.get(SEALED):
+        from jobs.job_environment import unseal  # cryptography, which few commands need
+
+        unseal()
 
 
 def _refuse_unknown_command(arguments: Sequence[str]) -> None:

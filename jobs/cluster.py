@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from jobs.placement import tell_if_nowhere
 from model.errors import UserError
 
+SEALED = "HUETRACK_SEALED_ENVIRONMENT"
+"""Variable that holds those which came with a job, sealed (`jobs.job_environment`)."""
 AUTH_MODE = "RAY_AUTH_MODE"
 os.environ.setdefault(AUTH_MODE, "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

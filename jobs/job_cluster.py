@@ -163,7 +163,9 @@ class JobCluster:
         except (requests.RequestException, ConnectionError, AuthenticationError) as error:
             raise self._unreachable(error) from error
         except (RuntimeError, ValueError) as error:
-            line = next((line for line in str(error).splitlines()[::-1] if line.strip()), "")
+            # The server's trace, with a full stop of Ray's client on a line of its own behind it.
+            lines = [line for line in str(error).splitlines() if any(map(str.isalnum, line))]
+            line = lines[-1] if lines else ""
             raise UserError(f"{self}: {without_credentials(line)}") from error
 
     def _get(self, path: str, missing: str = "") -> Any:

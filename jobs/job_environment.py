@@ -15,10 +15,10 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from jobs.cluster import SEALED
 from jobs.job_cluster import cluster_token
 from model.errors import UserError
 
-SEALED = "HUETRACK_SEALED_ENVIRONMENT"
 HOOK = "jobs.job_environment.unseal"
 """For Ray's `worker_process_setup_hook`."""
 

@@ -1,5 +1,6 @@
 """`huetrack propagate`."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Any, Literal
@@ -16,7 +17,13 @@ from jobs.tracking_uri import TrackingUriOption
 from model.confidence.scorer import ConfidenceModel, load_confidence_model
 from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
-from pipelines.archive import ArchiveConfig, ArchiveSummary, Corrections, propagate_archive
+from pipelines.archive import (
+    ArchiveConfig,
+    ArchiveSummary,
+    Corrections,
+    propagate_archive,
+    read_errors,
+)
 from pipelines.archive_plan import Direction
 from pipelines.labels.coco_collection import collect_coco_videos
 from pipelines.learned_temperature import settings_with_learned
@@ -25,11 +32,14 @@ from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.progress import Progress, Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
 from pipelines.review.page import PAGE, write_review_page
-from pipelines.storage import local_file, remove_files
+from pipelines.storage import Location, local_file, remove_files
 
 COLLECTION = "labels.json"
 """All videos in one file, where the format has room for them: made from the files of single ones, at the
 end of every run."""
+
+SHOWN_ERRORS = 3
+"""Failed videos that are named at the end; all of them are in `errors.parquet`."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,14 @@ def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")])
             **({"tracking": tracking.describe()} if tracking.describe() else {}),
         },
     )
+    _say_what_failed(options.out)
     return 1 if summary.error_rate > options.max_error_rate else 0
+
+
+def _say_what_failed(out: Location) -> None:
+    """The first rows of `errors.parquet`, a line each."""
+    for error in read_errors(out / "errors.parquet")[:SHOWN_ERRORS]:
+        print(f"huetrack: {error.video_id}: {error.message} ({error.kind})", file=sys.stderr)
 
 
 def run_propagation(

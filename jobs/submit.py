@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from packaging.requirements import Requirement
 
+from jobs.cluster import SEALED
 from jobs.job_cluster import JobCluster
-from jobs.job_environment import HOOK, SEALED, chosen_variables, seal
+from jobs.job_environment import HOOK, chosen_variables, seal
 from jobs.job_log import follow_to_the_end
 from jobs.options import LocalOption
 from jobs.submit_checks import (

@@ -7,7 +7,6 @@ stays: a video that was labelled with it keeps it, also when later corrections d
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 
@@ -19,10 +18,11 @@ from pipelines.archive_plan import (
     UnfitVideo,
     anchor_places,
     annotated,
+    check_mask_size,
     refuse_late_labels,
 )
 from pipelines.footage import Footage
-from pipelines.labels.codec import LabelReader
+from pipelines.labels.codec import Frame, LabelReader
 from pipelines.spans import Span, spans_of
 
 
@@ -77,29 +77,39 @@ def is_complete(annotation: Annotation) -> bool:
 
 def find_anchors(
     footage: Footage,
+    size_hw: tuple[int, int],
     labels: tuple[LabelSource, LabelReader],
     corrections: LabelReader | None,
     kept: Mapping[int, Anchor],
 ) -> Anchors:
-    """All anchors of a video; `kept` are those that it was labelled with before.
+    """All anchors of a video with frames of that size; `kept` are those that it was labelled with before.
 
     Raises:
         UnfitVideo: there are none, they are frames that the video does not have, they begin too late to
             be carried forwards, or corrections are of another kind than the labels.
-        UserError: a file of labels is damaged.
+        UserError: a file of labels is damaged; an annotation that is read and is a mask of another size.
     """
     source, reader = labels
     video_id = footage.video_id
+
+    def anchor(reader: LabelReader, where: str, frame: Frame) -> Anchor:
+        def read() -> Annotation:
+            annotation = reader.read(video_id, frame)
+            check_mask_size(annotation, size_hw, where, video_id, frame)
+            return annotation
+
+        return Anchor(read)
+
     found: dict[int, Anchor] = {}
     for index, frame in annotated(footage, reader, source).anchors:
-        found[index] = Anchor(partial(reader.read, video_id, frame))
-    for index, anchor in kept.items():
-        if index not in found or found[index].digest() != anchor.known_digest:
-            found[index] = anchor
+        found[index] = anchor(reader, str(source.place), frame)
+    for index, before in kept.items():
+        if index not in found or found[index].digest() != before.known_digest:
+            found[index] = before
     if corrections is not None and video_id in corrections.videos():
         kind = type(found[min(found)].read())
         for index, frame in anchor_places(footage, corrections.frames(video_id)):
-            found[index] = Anchor(partial(corrections.read, video_id, frame))
+            found[index] = anchor(corrections, "corrections", frame)
             given = type(found[index].read())
             if given is not kind:
                 words = kind_word(given), kind_word(kind)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from model.errors import UserError
-from model.propagation.annotations import MaskAnnotation
+from model.propagation.annotations import Annotation, MaskAnnotation
 from pipelines.footage import Footage, find_footage
 from pipelines.labels.codec import Frame, LabelReader, frame_stem
 from pipelines.labels.formats import open_labels
@@ -153,13 +153,9 @@ def annotated_videos(archive: Location, labels: LabelSource) -> list[AnnotatedVi
             continue
         _, frame = video.anchors[0]
         annotation = reader.read(footage.video_id, frame)
-        height, width = footage.first_frame()[1]
-        if isinstance(annotation, MaskAnnotation) and annotation.ids_HW.shape != (height, width):
-            rows, columns = annotation.ids_HW.shape
-            raise UserError(
-                f"{labels.place}: {footage.video_id}, frame {frame_stem(frame)}: {columns}x{rows} px, "
-                f"its frame in {footage.path} is {width}x{height} px"
-            )
+        check_mask_size(
+            annotation, footage.first_frame()[1], str(labels.place), footage.video_id, frame
+        )
         found.append(video)
     if not found:
         raise UserError(f"{labels.place}: no label belongs to the first frame of a video")
@@ -184,3 +180,15 @@ def anchor_places(footage: Footage, annotated_frames: Sequence[Frame]) -> list[t
             raise UnfitVideo("no_frame", f"labels for a frame {frame!r} that it does not have")
         places.append((index, frame))
     return sorted(places, key=lambda place: place[0])
+
+
+def check_mask_size(
+    annotation: Annotation, size_hw: tuple[int, int], where: str, video_id: str, frame: Frame
+) -> None:
+    """Raises `UserError` naming place, video and frame for a mask of another size than the frames."""
+    if isinstance(annotation, MaskAnnotation) and annotation.ids_HW.shape != size_hw:
+        rows, columns = annotation.ids_HW.shape
+        raise UserError(
+            f"{where}: {video_id}, frame {frame_stem(frame)}: the mask is {columns}x{rows} px, "
+            f"its frame {size_hw[1]}x{size_hw[0]} px"
+        )

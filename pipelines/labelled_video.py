@@ -112,7 +112,7 @@ class _Pass:
         self._known = reader.info(footage.video_id)
         self._empty = empty_like(first, size_hw)
         self._committed = CommittedLabels(self._out, footage.video_id, self._format)
-        self._anchors = find_anchors(local, maker.labels, maker.corrections, self._kept())
+        self._anchors = find_anchors(local, size_hw, maker.labels, maker.corrections, self._kept())
         self._digests = self._anchors.digests()
         self._spans = self._wanted_spans(source)
         self._frames = self._made = 0

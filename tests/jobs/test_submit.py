@@ -18,9 +18,10 @@ from rich.console import Console
 
 from jobs import job_log
 from jobs.cli import run
+from jobs.cluster import SEALED
 from jobs.console import ProgressDisplay
 from jobs.job_cluster import ClusterFacts, Unreachable
-from jobs.job_environment import SEALED, chosen_variables, seal, unseal
+from jobs.job_environment import chosen_variables, seal, unseal
 from jobs.submit import runtime_env
 from jobs.submit_checks import (
     RemoteCommand,

@@ -41,7 +41,9 @@ def found(place, *, kept=None, corrections=None, **settings):
     (footage,) = find_footage(place / "archive")
     source = LabelSource(place / "labels", **settings)
     reader = None if corrections is None else open_labels(place / corrections)
-    return find_anchors(footage, (source, source.open()), reader, kept or {})
+    return find_anchors(
+        footage, footage.first_frame()[1], (source, source.open()), reader, kept or {}
+    )
 
 
 def values(anchors):

@@ -125,7 +125,7 @@ def test_what_cannot_be_labelled_is_an_error_row_and_the_rest_goes_on(place, in_
 def test_a_mask_of_another_size_is_refused_where_every_video_is_looked_at(place):
     write_mask(place / "labels" / "-first" / "00000.png", np.ones((32, 64), np.uint8))
     with pytest.raises(
-        UserError, match=r"-first, frame 00000: 64x32 px, its frame in .* is 64x64 px"
+        UserError, match=r"-first, frame 00000: the mask is 64x32 px, its frame 64x64 px"
     ):
         annotated_videos(place / "archive", LabelSource(place / "labels"))
 

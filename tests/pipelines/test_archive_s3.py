@@ -38,8 +38,10 @@ def test_predictions_come_last_and_corrections_send_what_changes(
     s3_proxy.forget()
     assert run(tmp_path, out).videos_made == 1
     sent = put(s3_proxy)
-    assert len(sent) == COUNT + 2
-    assert sent[-2:] == ["out/overlays/lost.mp4", "out/predictions/lost.parquet"]
+    films = ["out/overlays/lost.jpg", "out/overlays/lost.mp4"]
+    assert len(sent) == COUNT + 3
+    assert sorted(sent[-3:-1]) == films
+    assert sent[-1] == "out/predictions/lost.parquet"
     s3_proxy.forget()
     assert run(tmp_path, out).videos_made == 0
     assert put(s3_proxy) == []
@@ -52,8 +54,9 @@ def test_predictions_come_last_and_corrections_send_what_changes(
     assert run(tmp_path, out, Corrections(bucket / "corrected")).videos_corrected == 1
     masks = [f"out/masks/lost/{index:05d}.png" for index in range(4, COUNT)]
     sent = put(s3_proxy)
-    assert sorted(sent[:-2]) == masks
-    assert sent[-2:] == ["out/overlays/lost.mp4", "out/predictions/lost.parquet"]
+    assert sorted(sent[:-3]) == masks
+    assert sorted(sent[-3:-1]) == films
+    assert sent[-1] == "out/predictions/lost.parquet"
 
     run(tmp_path, tmp_path / "here", correct(tmp_path, "lost", 4, 5))
     found = {str(path.relative_to(out)): path.read_bytes() for path in out.files()}
