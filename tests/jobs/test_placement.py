@@ -1,4 +1,4 @@
-"""`--label-selector`: what it takes; that it reaches Ray is in `test_submit_to_ray`."""
+"""`--label-selector`: what it takes."""
 
 from pathlib import Path
 
