@@ -129,6 +129,7 @@ def parse(arguments: Sequence[str]) -> ParsedCommand:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
     try:
+        _open_what_travelled()
         parsed = parse(arguments)
         if parsed.prints_config:
             print("".join(map(to_yaml, parsed.options)), end="")
