@@ -17,7 +17,7 @@ from model.errors import UserError
 from model.propagation.encoders import Mix
 from pipelines.mix import MIX_FILE, load_mix, save_mix
 from pipelines.run_folder import CONFIG_FILE, WEIGHTS_FILE
-from pipelines.storage import Location, local_file
+from pipelines.storage import Location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,7 +70,9 @@ def register_tracker(tracker: Tracker, weights: Location, name: str) -> str:
         run_id = tracker.run.run_id
         experiment_id = client.get_run(run_id).info.experiment_id
         logged = client.create_logged_model(experiment_id, "tracker", run_id, model_type="tracker")
-        with tempfile.TemporaryDirectory() as place, local_file(weights) as file:
+        with tempfile.TemporaryDirectory() as place:
+            file = Path(place) / WEIGHTS_FILE  # MLflow takes no link, nor a file without a name
+            file.write_bytes(weights.read_bytes())
             save_tracker(file, mix, Path(place) / "tracker", run_id, logged.model_id)
             client.log_model_artifacts(logged.model_id, f"{place}/tracker")
         client.finalize_logged_model(logged.model_id, "READY")

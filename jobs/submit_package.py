@@ -1,6 +1,6 @@
 """What travels with a job: huetrack's own code, as a zip that is the same for the same files.
 
-Only what an installed huetrack holds goes in (modules and page templates), with pyproject.toml,
+Only what an installed huetrack holds goes in (modules and the files they read), with pyproject.toml,
 constraints.txt and configs/ where they lie beside it, and the file that --config names. So notebooks, data,
 keys and `.env` files stay here even where nobody excluded them.
 """
@@ -17,7 +17,7 @@ from model.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("model", "pipelines", "jobs")
-_MODULE_FILES = (".py", ".html", ".css", ".js")
+_MODULE_FILES = (".py", ".html", ".css", ".js", ".json")
 CONSTRAINTS = "constraints.txt"
 _FILES = ("pyproject.toml", CONSTRAINTS)
 _IGNORE_FILES = (".gitignore", ".rayignore")

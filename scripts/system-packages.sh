@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the programs that some tests compare with: ffmpeg and ffprobe as an independent decoder,
-# chromium to look at the report page. Does nothing when they are there, and never fails: tests that
+# chromium to look at the report page, iproute2 and PostgreSQL for a cluster in network namespaces. Does nothing when they are there, and never fails: tests that
 # miss a program skip and say which. NO_SYSTEM_PACKAGES=1 turns it off.
 set -uo pipefail
 
@@ -9,6 +9,8 @@ say() { echo "system-packages: $*" >&2; }
 missing=()
 if ! command -v ffmpeg >/dev/null || ! command -v ffprobe >/dev/null; then missing+=(ffmpeg); fi
 if ! command -v chromium >/dev/null; then missing+=(chromium); fi
+if ! command -v ip >/dev/null; then missing+=(iproute2); fi
+if ! compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null; then missing+=(postgresql); fi
 
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 

@@ -31,7 +31,7 @@ from jobs.submit_checks import (
     remote_command,
     secret_values,
 )
-from jobs.submit_package import make_package
+from jobs.submit_package import PACKAGES, ROOT, make_package
 from model.errors import UserError
 
 SERVER = "http://127.0.0.1:9"
@@ -102,6 +102,9 @@ def test_this_huetrack_is_small_enough(tmp_path: Path) -> None:
     package = make_package(tmp_path / "p.zip", extra={}, limit_mb=2)
     assert {"jobs/cli.py", "model/trunk.py", "pipelines/shards.py"} <= set(package.files)
     assert not any(name.startswith(("tests", "docs", "benchmarks")) for name in package.files)
+    files = [path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
+    needed = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
+    assert needed <= set(package.files)
 
 
 @pytest.mark.parametrize(
