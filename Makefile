@@ -2,7 +2,7 @@
 # when it is missing or older than pyproject.toml or constraints.txt.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv system-packages demo test lint bench clean FORCE
+.PHONY: help venv system-packages demo test test-cluster lint bench clean FORCE
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -29,6 +29,11 @@ demo: $(INSTALLED) ## Run the whole of it on small videos into demo/ (DATA=folde
 
 test: $(INSTALLED) system-packages ## Run the tests
 	$(BIN)/pytest $(IN_TWO_PROCESSES)
+
+test-cluster: $(INSTALLED) system-packages ## Jobs on three nodes, then every fault in every stage (needs root; half an hour)
+	$(BIN)/pytest tests/cluster
+	@mkdir -p build
+	$(BIN)/python -m benchmarks.faults --markdown build/faults.md
 
 lint: $(INSTALLED) ## Check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .

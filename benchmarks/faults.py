@@ -21,6 +21,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -93,6 +94,7 @@ def mlflow_down(bed: Bed) -> None:
     server.kill()
     time.sleep(DOWN_S)
     server.start()
+    bed.wait_for_tracking()
 
 
 def disk_full(bed: Bed) -> None:
@@ -234,15 +236,20 @@ def _has_made_something(bed: Bed, stage: Stage, prefix: str) -> bool:
     return int(listed["KeyCount"]) >= count
 
 
-_TELLING = ("lost", "again", "failed", "no answer", "gave up", "killed", "without", "No space")
+_TELLING = re.compile(
+    r"lost|again|failed|answer|gave up|killed|without|No space|disk|late|not counted|interrupted"
+)
+_ROUTINE = re.compile(r"[│┌└├]|\x1b|\(raylet\)|\[?20\d\d-|Running |job \S+ on |\w+: \d+/\d+|  ")
 
 
 def _told(log: str) -> str:
-    """The first line of ours that tells of trouble."""
+    """What the log says of the trouble: the first two different lines of ours that are no routine."""
+    found: list[str] = []
     for line in log.splitlines():
-        if any(word in line for word in _TELLING) and not line.startswith(("[", "Running", "20")):
-            return line.strip().removeprefix("huetrack: ")
-    return ""
+        told = line.strip().removeprefix("huetrack: ")
+        if _TELLING.search(line) and not _ROUTINE.match(line) and told not in found:
+            found.append(told)
+    return "; ".join(found[:2])
 
 
 def markdown(outcomes: list[Outcome]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 
+from jobs.node_watch import telling_of_nodes
 from jobs.placement import tell_if_nowhere
 from model.errors import UserError
 
@@ -66,7 +67,9 @@ def connected_ray(workers: int, selector: Mapping[str, str] | None = None) -> It
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if selector:
         tell_if_nowhere(selector)
+    of_a_cluster = bool(os.environ.get("RAY_ADDRESS"))
     try:
-        yield
+        with telling_of_nodes() if of_a_cluster else contextlib.nullcontext():
+            yield
     finally:
         ray.shutdown()

@@ -6,6 +6,7 @@ store is a SQLite file in the run's own folder, always by absolute path (`jobs/t
 
 import logging
 import os
+import re
 import tempfile
 import time
 import warnings
@@ -212,7 +213,12 @@ def open_client(uri: TrackingUri) -> "MlflowClient":
 
 
 def _line(error: Exception) -> str:
-    return without_credentials(" ".join(str(error).split()))
+    """One line; of a server that is not there only that, since its address has been said."""
+    text = " ".join(str(error).split())
+    reason = re.search(r"Max retries exceeded .*(Errno -?\d+\] [\w ]+|timed out)", text)
+    if reason:
+        return f"it does not answer ({reason[1].rpartition('] ')[2]})"
+    return without_credentials(text)
 
 
 def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -2,7 +2,7 @@
 
 Endpoint, region, profile and credentials come from the environment and the AWS configuration files, as
 every AWS tool reads them. `AWS_NO_SIGN_REQUEST=1` asks without credentials (public buckets);
-`HUETRACK_S3_TIMEOUT_S` (60) bounds the wait for an answer and `AWS_MAX_ATTEMPTS` (8) the tries.
+`HUETRACK_S3_TIMEOUT_S` (60) bounds the wait for an answer and `AWS_MAX_ATTEMPTS` (12) the tries.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from model.errors import UserError
+from pipelines.s3_retries import RetryTeller
 
-DEFAULT_ATTEMPTS = 8
+DEFAULT_ATTEMPTS = 12
 DEFAULT_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 10.0
 LONGEST_PAUSE_S = 20.0
@@ -259,6 +260,7 @@ def _connect(environment: frozenset[tuple[str, str]]) -> _Connection:
         )
     except (BotoCoreError, ValueError) as error:  # an unknown profile, an endpoint that is no URL
         raise StorageError(f"S3 settings: {error}; check the AWS_ variables") from error
+    client.meta.events.register("needs-retry.s3", RetryTeller(client.meta.endpoint_url, attempts))
     return _Connection(client, anonymous, attempts, timeout_s)
 
 

@@ -164,6 +164,11 @@ class Bed:
             yield client
             client.close()
 
+    def wait_for_tracking(self) -> None:
+        """Return when MLflow answers."""
+        with standing_in(self.network.hub):
+            self.services.wait_for_mlflow()
+
     def wait_for_nodes(self, count: int, within_s: float = _NODES_WITHIN_S) -> None:
         """Return when so many nodes are there. Raises `RuntimeError` with the logs when they do not come."""
         deadline_s = time.monotonic() + within_s

@@ -19,12 +19,12 @@ class Handler(WSGIRequestHandler):
     """Keeps connections open, and writes what is asked for to a file that `main` names."""
 
     protocol_version = "HTTP/1.1"
-    log: IO[str]
+    asked: IO[str]
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """One line."""
         status = getattr(code, "value", code)
-        self.log.write(f"{self.address_string()} {status} {self.command} {self.path}\n")
+        self.asked.write(f"{self.address_string()} {status} {self.command} {self.path}\n")
 
 
 def with_bad_times(server: Any, sign: Path) -> Callable[..., Iterable[bytes]]:
@@ -32,7 +32,7 @@ def with_bad_times(server: Any, sign: Path) -> Callable[..., Iterable[bytes]]:
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not sign.exists():
-            return server(environ, start_response)  # type: ignore[no-any-return]
+            return server(environ, start_response)
         # A body that is not read would be taken for the next request of this connection.
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(_BODY)))]
@@ -52,7 +52,7 @@ def main() -> None:
     application = with_bad_times(
         DomainDispatcherApplication(create_backend_app), options.down_while
     )
-    with options.log.open("a", buffering=1) as Handler.log:
+    with options.log.open("a", buffering=1) as Handler.asked:
         server = make_server(
             options.host, options.port, application, threaded=True, request_handler=Handler
         )

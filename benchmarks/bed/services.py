@@ -34,6 +34,12 @@ class Services:
     variables: Mapping[str, str]
     """AWS_* and MLFLOW_TRACKING_URI."""
 
+    def wait_for_mlflow(self) -> None:
+        """Return when it answers us, who stand in the hub."""
+        if self.mlflow is not None:
+            health = f"{self.variables['MLFLOW_TRACKING_URI']}/health"
+            self.mlflow.wait_until(lambda: _answers(health), _WITHIN_S)
+
 
 def why_no_postgresql() -> str | None:
     """Why MLflow's database cannot be had here; None when it can."""
@@ -63,7 +69,7 @@ def services(network: Network, folder: Path, tracking: bool) -> Iterator[Service
     words += ["--down-while", str(sign), "--log", str(folder / S3_LOG)]
     words = network.command(network.hub, [sys.executable, *words])
     s3 = Server(words, environment, folder / "s3.log")
-    mlflow, uri = None, f"http://{address}:{MLFLOW_PORT}"
+    mlflow = None
     with contextlib.ExitStack() as stack:
         stack.callback(s3.kill)
         s3.start()
@@ -72,12 +78,12 @@ def services(network: Network, folder: Path, tracking: bool) -> Iterator[Service
             mlflow = Server(_mlflow(network, database), environment, folder / "mlflow.log")
             stack.callback(mlflow.kill)
             mlflow.start()
-            variables["MLFLOW_TRACKING_URI"] = uri
+            variables["MLFLOW_TRACKING_URI"] = f"http://{address}:{MLFLOW_PORT}"
         with standing_in(network.hub):
             s3.wait_until(lambda: _answers(f"{s3_address}/moto-api/"), _WITHIN_S)
-            if mlflow is not None:
-                mlflow.wait_until(lambda: _answers(f"{uri}/health"), _WITHIN_S)
-        yield Services(s3, mlflow, sign, variables)
+            running = Services(s3, mlflow, sign, variables)
+            running.wait_for_mlflow()
+        yield running
 
 
 def _mlflow(network: Network, database: str) -> list[str]:

@@ -87,6 +87,23 @@ def test_parts_of_a_killed_upload_are_dropped(bucket: S3Path) -> None:
     assert [upload["Key"] for upload in left] == ["elsewhere/shard"]
 
 
+def test_longer_trouble_is_told_of_once(
+    bucket: S3Path,
+    s3_proxy: FaultyProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    s3_proxy.faults = [Fault("slow_down", "GET", bucket.bucket, times=3)]
+    assert list(s3.list_objects(bucket.bucket, "")) == []
+    assert capsys.readouterr().err == ""
+    s3_proxy.faults = [Fault("slow_down", "GET", bucket.bucket, times=6)]
+    assert list(s3.list_objects(bucket.bucket, "")) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{s3_proxy.url} answers 503 (try 4 of 7); asking again"
+
+
 def put(bucket: str) -> None:
     s3.put(bucket, "object", CONTENT)
 
