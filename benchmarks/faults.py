@@ -34,11 +34,11 @@ from mlflow import MlflowClient
 
 from benchmarks.bed.bed import BUCKET, Bed, cluster_bed
 from benchmarks.bed.network import standing_in
-from benchmarks.bed.nodes import NodeSettings
-from benchmarks.bed.workload import HELD_OUT, STAGES, VIDEOS, Stage, Workload, made
+from benchmarks.bed.nodes import Node, NodeSettings
+from benchmarks.bed.workload import HELD_OUT, STAGES, VIDEOS, WORKERS, Stage, Workload, made
 
 WORK = Workload(
-    videos=32, videos_per_shard=2, annotated=12, steps=80, checkpoint_every=10, size_px=128,
+    videos=48, videos_per_shard=2, annotated=12, steps=80, checkpoint_every=10, size_px=128,
     duration_s=3.0,
 )  # fmt: skip
 UNDISTURBED = "undisturbed"
@@ -68,26 +68,26 @@ class Outcome:
         return self.statuses[-1] == 0 and not self.lost
 
 
-def node_killed(bed: Bed) -> None:
-    """A power cut: every process of a worker node is gone. Its Ray is started again a second later."""
-    bed.workers[0].server.kill()
+def node_killed(bed: Bed, stage: Stage) -> None:
+    """A power cut on a node that works. Its Ray is started again a second later."""
+    _busy_node(bed, stage).server.kill()
 
 
-def head_cut(bed: Bed) -> None:
+def head_cut(bed: Bed, stage: Stage) -> None:
     """The head's link is down for `CUT_S`: workers, S3, MLflow and who follows the job do not reach it."""
     bed.network.cut(bed.head.machine)
     time.sleep(CUT_S)
     bed.network.join(bed.head.machine)
 
 
-def s3_down(bed: Bed) -> None:
+def s3_down(bed: Bed, stage: Stage) -> None:
     """S3 answers every request with 503 for `DOWN_S`."""
     bed.services.s3_sign.touch()
     time.sleep(DOWN_S)
     bed.services.s3_sign.unlink()
 
 
-def mlflow_down(bed: Bed) -> None:
+def mlflow_down(bed: Bed, stage: Stage) -> None:
     """MLflow's server is killed, and started again after `DOWN_S`."""
     server = bed.services.mlflow
     assert server is not None
@@ -97,9 +97,9 @@ def mlflow_down(bed: Bed) -> None:
     bed.wait_for_tracking()
 
 
-def disk_full(bed: Bed) -> None:
-    """The disk of a worker node (temporary files, Ray's session) is full for `DOWN_S`."""
-    disk = bed.workers[0].disk_from_outside()
+def disk_full(bed: Bed, stage: Stage) -> None:
+    """The disk of a node that works (temporary files, Ray's session) is full for `DOWN_S`."""
+    disk = _busy_node(bed, stage).disk_from_outside()
     assert disk is not None
     ballast = disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
@@ -109,7 +109,7 @@ def disk_full(bed: Bed) -> None:
     ballast.unlink(missing_ok=True)
 
 
-def driver_killed(bed: Bed) -> None:
+def driver_killed(bed: Bed, stage: Stage) -> None:
     """SIGKILL to the command that runs on the head."""
     for process in bed.head.processes():
         with contextlib.suppress(OSError):
@@ -118,7 +118,13 @@ def driver_killed(bed: Bed) -> None:
                 os.kill(process, signal.SIGKILL)
 
 
-FAULTS: dict[str, Callable[[Bed], None]] = {
+def _busy_node(bed: Bed, stage: Stage) -> Node:
+    """A node with workers of the stage."""
+    busy = bed.nodes_of_actors(WORKERS[stage], alive=True)
+    return next(node for node in bed.workers if node.machine.address in busy)
+
+
+FAULTS: dict[str, Callable[[Bed, Stage], None]] = {
     "node-killed": node_killed,
     "head-cut": head_cut,
     "s3-down": s3_down,
@@ -141,7 +147,7 @@ def disturbed(bed: Bed, fault: str, stage: Stage, usual: "Usual") -> Outcome:
             if process.poll() is not None:
                 raise RuntimeError(f"{prefix} ended before it was disturbed: {log.read_text()}")
             time.sleep(_LOOK_S)
-        FAULTS[fault](bed)
+        FAULTS[fault](bed, stage)
         statuses = [process.wait(_WITHIN_S)]
     finally:
         process.kill()
@@ -274,9 +280,13 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="file for the table")
     parser.add_argument("--json", type=Path, help="file for the outcomes")
     options = parser.parse_args()
-    node = NodeSettings(cpus=2, disk="400m")
+    # So that the network is taken down whoever ends this.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cores = sorted(os.sched_getaffinity(0))
+    # One core each, so that PyTorch sums with one thread wherever a worker runs.
+    nodes = [NodeSettings(cpus=2, cores=(core,), disk="400m") for core in (cores * 2)[:2]]
     outcomes: list[Outcome] = []
-    with cluster_bed([node, node], head=NodeSettings(cpus=0)) as bed:
+    with cluster_bed(nodes, head=NodeSettings(cpus=0)) as bed:
         WORK.upload(bed)
         usual = {stage: undisturbed(bed, stage) for stage in STAGES}
         for stage in options.stages:

@@ -123,6 +123,10 @@ def report_end(job_id: str, details: "JobDetails") -> int:
     elif status == LOST:
         reason = next(iter((details.message or "no reason given").splitlines()))
         _say(f"the cluster lost job {job_id}: {reason}")
+    elif status > 128:
+        _say(
+            f"job {job_id} was killed by signal {status - 128}; submit the same command again to go on"
+        )
     return status
 
 

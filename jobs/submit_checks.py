@@ -39,6 +39,9 @@ class RemoteCommand:
         return {} if config is None else {JOB_CONFIG: config.read_bytes()}
 
 
+_TELLS_ONLY = frozenset({"--help", "-h", "--version"})
+
+
 def remote_command(words: Sequence[str]) -> RemoteCommand:
     """Understand the words after `--`. Raises `UserError`, and what `jobs.cli.parse` raises."""
     arguments = list(words)
@@ -51,7 +54,7 @@ def remote_command(words: Sequence[str]) -> RemoteCommand:
     if arguments[0] in _STAYS_HERE:
         raise UserError(f"{arguments[0]}: runs here, not as a job")
     parsed = parse(arguments)
-    if parsed.prints_config or not parsed.options:
+    if parsed.prints_config or not _TELLS_ONLY.isdisjoint(arguments):
         raise UserError(f"{' '.join(arguments)}: there is nothing in it to run on a cluster")
     return RemoteCommand(tuple(_with_config_there(arguments)), parsed)
 

@@ -199,6 +199,7 @@ def _exists(client: "MlflowClient", run_id: str) -> bool:
 def open_client(uri: TrackingUri) -> "MlflowClient":
     """MLflow's client, impatient and quiet: what fails is told by the caller, without credentials."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     # What MLflow prints, and its own warnings, hold whole addresses.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"

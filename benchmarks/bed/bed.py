@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -60,6 +61,8 @@ class Bed:
     workers: tuple[Node, ...]
     folder: Path
     token: str = field(repr=False)
+    client: Any = field(repr=False)
+    """For S3; it works inside of `s3()`."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -115,10 +118,20 @@ class Bed:
         """To be used while `standing_in` the hub."""
         return JobCluster(self.head.dashboard)
 
-    def actors(self) -> list[dict[str, Any]]:
-        """All actors that the cluster knows, those that have ended as well."""
+    def nodes_of_actors(self, names: str, alive: bool) -> set[str]:
+        """Addresses of the nodes that have, or had, actors whose class matches the expression `names`."""
+        addresses = {node["node_id"]: node["node_ip"] for node in self._listed("nodes")}
+        return {
+            addresses[actor["node_id"]]
+            for actor in self._listed("actors")
+            if re.search(names, actor["class_name"])
+            and actor["node_id"] in addresses
+            and (actor["state"] == "ALIVE" or not alive)
+        }
+
+    def _listed(self, kind: str) -> list[dict[str, Any]]:
         request = urllib.request.Request(
-            f"{self.head.dashboard}/api/v0/actors?limit=10000",
+            f"{self.head.dashboard}/api/v0/{kind}?limit=10000",
             headers={"Authorization": f"Bearer {self.token}"},
         )
         with standing_in(self.network.hub), urllib.request.urlopen(request, timeout=20) as answer:
@@ -152,17 +165,8 @@ class Bed:
     @contextlib.contextmanager
     def s3(self) -> Iterator[Any]:
         """A client for the body of the `with`."""
-        of = self.services.variables
         with standing_in(self.network.hub):
-            client = boto3.session.Session().client(
-                "s3",
-                endpoint_url=of["AWS_ENDPOINT_URL"],
-                aws_access_key_id=of["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=of["AWS_SECRET_ACCESS_KEY"],
-                region_name=of["AWS_DEFAULT_REGION"],
-            )
-            yield client
-            client.close()
+            yield self.client
 
     def wait_for_tracking(self) -> None:
         """Return when MLflow answers."""
@@ -212,7 +216,9 @@ def cluster_bed(
             node = Node(net, number, first, token, folder, settings)
             stack.callback(node.server.kill)
             others.append(node)
-        bed = Bed(net, running, first, tuple(others), folder, token)
+        client = _s3_client(running)
+        stack.callback(client.close)
+        bed = Bed(net, running, first, tuple(others), folder, token, client)
         bed.wait_for_nodes(1)
         for node in others:
             node.server.start()
@@ -223,3 +229,14 @@ def cluster_bed(
         if supervised:
             stack.enter_context(Supervisor(others))
         yield bed
+
+
+def _s3_client(running: Services) -> Any:
+    of = running.variables
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=of["AWS_ENDPOINT_URL"],
+        aws_access_key_id=of["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=of["AWS_SECRET_ACCESS_KEY"],
+        region_name=of["AWS_DEFAULT_REGION"],
+    )

@@ -18,6 +18,12 @@ Stage = Literal["preprocess", "train", "propagate"]
 STAGES: tuple[Stage, ...] = ("preprocess", "train", "propagate")
 _MARKER = re.compile(r"clips/shard-\d+\.json")
 """It says how long the shard took, beside the digest of its content."""
+WORKERS: dict[Stage, str] = {
+    "preprocess": "ShardMaker",
+    "train": "RayTrainWorker",
+    "propagate": "VideoLabeller",
+}
+"""What the classes of a stage's actors are called."""
 VIDEOS, HELD_OUT = "videos", "held-out"
 
 

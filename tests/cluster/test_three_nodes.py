@@ -1,13 +1,11 @@
 """The three jobs on three nodes, submitted from outside, against the same commands on one machine."""
 
-from collections import Counter
-
 import pytest
 from mlflow import MlflowClient
 
 from benchmarks.bed.bed import Bed
 from benchmarks.bed.network import standing_in
-from benchmarks.bed.workload import STAGES, Stage, Workload, made
+from benchmarks.bed.workload import STAGES, WORKERS, Stage, Workload, made
 from tests.conftest import REPOSITORY
 
 WORK = Workload()
@@ -41,11 +39,9 @@ def test_nodes_make_what_one_machine_makes(ended: Bed, stage: Stage) -> None:
     assert there == here
 
 
-def test_work_was_on_both_nodes(ended: Bed) -> None:
-    actors = ended.actors()
-    for name in ("MapWorker(FlatMap(ShardMaker))", "RayTrainWorker", "VideoLabeller"):
-        nodes = {actor["node_id"] for actor in actors if name in actor["class_name"]}
-        assert len(nodes) == 2, Counter(actor["class_name"] for actor in actors)
+@pytest.mark.parametrize("stage", STAGES)
+def test_work_was_on_two_nodes(ended: Bed, stage: Stage) -> None:
+    assert len(ended.nodes_of_actors(WORKERS[stage], alive=False)) == 2
 
 
 def test_mlflow_has_the_runs_and_the_tracker(ended: Bed) -> None:

@@ -113,6 +113,7 @@ def test_this_huetrack_is_small_enough(tmp_path: Path) -> None:
         ([], "nothing to run"),
         (["submit", "--", "train"], "submit: runs here"),
         (["trane"], "trane: no such command"),
+        (["validate", "--help"], "validate --help: there is nothing in it to run"),
         (["train", "s3://bucket/set", "--run", "s3://bucket/run", "--steps", "3"], "--steps"),
         (["preprocess", "videos", "--out", "s3://bucket/set"], "preprocess, sources videos"),
         (
@@ -148,6 +149,10 @@ def test_places_that_the_cluster_sees_are_allowed(model: str) -> None:
         remote_command(["preprocess", "/nfs/a/*.mp4", "s3://bucket/x", "--out", "/nfs/set"]),
         [Path("/other"), Path("/nfs")],
     )
+
+
+def test_a_command_without_options_can_run_there() -> None:
+    assert remote_command(["doctor"]).arguments == ("doctor",)
 
 
 def test_the_file_of_settings_travels(tmp_path: Path) -> None:
@@ -248,6 +253,11 @@ def test_variables_travel_sealed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 )
 def test_exit_statuses(status: str, code: int | None, expected: int) -> None:
     assert job_log.exit_status(details(status, code)) == expected
+
+
+def test_a_killed_command_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert job_log.report_end("first", details("FAILED", -9)) == 137
+    assert "job first was killed by signal 9; submit the same" in capsys.readouterr().err
 
 
 def details(status: str, code: int | None = None) -> JobDetails:
