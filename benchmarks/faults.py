@@ -98,15 +98,18 @@ def mlflow_down(bed: Bed, stage: Stage) -> None:
 
 
 def disk_full(bed: Bed, stage: Stage) -> None:
-    """The disk of a node that works (temporary files, Ray's session) is full for `DOWN_S`."""
-    disk = _busy_node(bed, stage).disk_from_outside()
+    """The disk of a node that works (temporary files, Ray's session) is full for `DOWN_S`.
+
+    Then the node is replaced, as Kubernetes does with a pod whose disk is full.
+    """
+    node = _busy_node(bed, stage)
+    disk = node.disk_from_outside()
     assert disk is not None
-    ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+    with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
         while True:
             file.write(_BLOCK)
     time.sleep(DOWN_S)
-    ballast.unlink(missing_ok=True)
+    node.server.kill()
 
 
 def driver_killed(bed: Bed, stage: Stage) -> None:
@@ -245,7 +248,9 @@ def _has_made_something(bed: Bed, stage: Stage, prefix: str) -> bool:
 _TELLING = re.compile(
     r"lost|again|failed|answer|gave up|killed|without|No space|disk|late|not counted|interrupted"
 )
-_ROUTINE = re.compile(r"[│┌└├]|\x1b|\(raylet\)|\[?20\d\d-|Running |job \S+ on |\w+: \d+/\d+|  ")
+_ROUTINE = re.compile(
+    r"[│┌└├]|\x1b|\(raylet\)|\[?20\d\d-|(Running|Dataset|Run|Propagation) |job \S+ on |\w+: \d+/\d+|  "
+)
 
 
 def _told(log: str) -> str:

@@ -7,6 +7,7 @@ import and imports Ray late.
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 from jobs.node_watch import telling_of_nodes
@@ -63,6 +64,8 @@ def connected_ray(workers: int, selector: Mapping[str, str] | None = None) -> It
     context.enable_progress_bars = False
     context.enable_rich_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Which would print the trace of what is raised anyway.
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
     # Which would warn that it shows no progress bars.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if selector:
@@ -71,5 +74,15 @@ def connected_ray(workers: int, selector: Mapping[str, str] | None = None) -> It
     try:
         with telling_of_nodes() if of_a_cluster else contextlib.nullcontext():
             yield
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise UserError(node_without_workers(str(error))) from error
     finally:
         ray.shutdown()
+
+
+def node_without_workers(told: str) -> str:
+    """Ray's error about a node that cannot start workers, in a line; once its disk was full it stays so."""
+    node = re.search(r"\[Node ([\w.:]+)\]", told)
+    last = told.strip().splitlines()[-1] if told.strip() else "no reason given"
+    place = f"node {node[1]}" if node else "a node"
+    return f"{place} cannot start workers ({last}); free its disk if it is full, and start its Ray again"
