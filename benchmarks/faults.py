@@ -198,7 +198,7 @@ def repeated_work(bed: Bed, stage: Stage, prefix: str, seen: int, usual: Usual) 
     """What was done more than once, in the stage's own unit."""
     if stage == "train":
         twice = _steps_logged_twice(bed, f"{prefix}-{stage}")
-        return f"{twice} steps ({twice / WORK.checkpoint_every:.1f} epochs)"
+        return f"{twice} steps"
     more = max(0, _reads(bed, stage, seen) - usual.reads)
     if stage == "preprocess":
         return f"{math.ceil(more / WORK.videos_per_shard)} shards"

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from model.errors import UserError
@@ -77,8 +77,19 @@ def save_colorizer(
     temporary = path.with_name(path.name + ".partial")
     tensors = {k: v.detach().cpu().contiguous() for k, v in colorizer.state_dict().items()}
     metadata = {**(notes or {}), _CONFIG_KEY: json.dumps(asdict(colorizer.config))}
-    save_file(tensors, temporary, metadata=metadata)
+    temporary.write_bytes(_in_order(save(tensors, metadata)))
     temporary.replace(path)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata by name: the library writes them in a random order, and the same
+    weights shall be the same bytes. (The file: length of the header, header as JSON, numbers.)"""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def load_colorizer(path: Path, device: str = "cpu") -> Colorizer:

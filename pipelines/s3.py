@@ -2,7 +2,7 @@
 
 Endpoint, region, profile and credentials come from the environment and the AWS configuration files, as
 every AWS tool reads them. `AWS_NO_SIGN_REQUEST=1` asks without credentials (public buckets);
-`HUETRACK_S3_TIMEOUT_S` (60) bounds the wait for an answer and `AWS_MAX_ATTEMPTS` (12) the tries.
+`HUETRACK_S3_TIMEOUT_S` (60) bounds the wait for an answer and `AWS_MAX_ATTEMPTS` (15) the tries.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from model.errors import UserError
 from pipelines.s3_retries import RetryTeller
 
-DEFAULT_ATTEMPTS = 12
+DEFAULT_ATTEMPTS = 15
 DEFAULT_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 10.0
 LONGEST_PAUSE_S = 20.0

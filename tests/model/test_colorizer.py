@@ -141,6 +141,14 @@ def test_saved_weights_come_back(head, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_same_weights_are_the_same_bytes(colorizer, tmp_path):
+    notes = {name: name.upper() for name in ("step", "run", "mix", "a longer name")}
+    for index in range(8):
+        save_colorizer(colorizer, tmp_path / f"{index}", notes)
+    assert len({(tmp_path / f"{index}").read_bytes() for index in range(8)}) == 1
+    assert read_notes(tmp_path / "0") == notes
+
+
 def test_a_checkpoint_of_another_shape_is_refused_by_name(colorizer, tmp_path):
     path = tmp_path / "model.safetensors"
     save_colorizer(colorizer, path)
