@@ -10,6 +10,7 @@ from model.colorizer import (
     ColorizerConfig,
     load_colorizer,
     normalise_grey,
+    read_notes,
     save_colorizer,
 )
 from model.errors import UserError
