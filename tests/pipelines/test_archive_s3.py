@@ -6,6 +6,7 @@ import pytest
 
 from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, Corrections, propagate_archive
+from pipelines.s3 import StorageError
 from pipelines.s3_path import S3Path
 from pipelines.storage import write_bytes
 from tests.pipelines.test_archive import LAB
@@ -33,8 +34,8 @@ def test_predictions_come_last_and_corrections_send_what_changes(
     out = bucket / "out"
     put_video(tmp_path, "lost")
     s3_proxy.faults = [Fault("error_500", "PUT", "predictions/lost", times=99)]
-    summary = run(tmp_path, out)
-    assert (summary.videos_made, summary.errors) == (0, {"storage": 1})
+    with pytest.raises(StorageError, match=r"predictions/lost.* a rerun goes on from here"):
+        run(tmp_path, out)  # videos that follow would end in the same way
     s3_proxy.forget()
     assert run(tmp_path, out).videos_made == 1
     sent = put(s3_proxy)
