@@ -23,6 +23,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +44,8 @@ WORK = Workload(
 )  # fmt: skip
 UNDISTURBED = "undisturbed"
 CUT_S, DOWN_S = 30.0, 60.0
-_WITHIN_S = 420.0
+_WITHIN_S = 600.0
+TOO_LONG = 124
 _LOOK_S = 0.3
 _BLOCK = b"\0" * (1 << 20)
 
@@ -55,7 +57,7 @@ class Outcome:
     fault: str
     stage: Stage
     statuses: list[int]
-    """Exit statuses of the submissions."""
+    """Exit statuses of the submissions; 124 when one did not end within ten minutes."""
     lost: list[str]
     repeated: str
     seconds: float
@@ -152,6 +154,8 @@ def disturbed(bed: Bed, fault: str, stage: Stage, usual: "Usual") -> Outcome:
             time.sleep(_LOOK_S)
         FAULTS[fault](bed, stage)
         statuses = [process.wait(_WITHIN_S)]
+    except subprocess.TimeoutExpired:
+        statuses = [TOO_LONG]
     finally:
         process.kill()
     if statuses[0] != 0:
