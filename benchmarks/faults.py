@@ -17,7 +17,6 @@ Exit status 1 when anything was lost or a job did not finish.
 """
 
 import argparse
-import contextlib
 import json
 import math
 import os
@@ -26,7 +25,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,20 +33,19 @@ from typing import Any
 from mlflow import MlflowClient
 
 from benchmarks.bed.bed import BUCKET, Bed, cluster_bed
+from benchmarks.bed.breaking import FAULTS
 from benchmarks.bed.network import standing_in
-from benchmarks.bed.nodes import Node, NodeSettings
-from benchmarks.bed.workload import HELD_OUT, STAGES, VIDEOS, WORKERS, Stage, Workload, made
+from benchmarks.bed.nodes import NodeSettings
+from benchmarks.bed.workload import HELD_OUT, STAGES, VIDEOS, Stage, Workload, made
 
 WORK = Workload(
     videos=48, videos_per_shard=2, annotated=12, steps=80, checkpoint_every=10, size_px=128,
     duration_s=3.0,
 )  # fmt: skip
 UNDISTURBED = "undisturbed"
-CUT_S, DOWN_S = 30.0, 60.0
 _WITHIN_S = 600.0
 TOO_LONG = 124
 _LOOK_S = 0.3
-_BLOCK = b"\0" * (1 << 20)
 
 
 @dataclass(frozen=True)
@@ -68,75 +66,6 @@ class Outcome:
     def good(self) -> bool:
         """The job, or the one that was submitted again, finished, and nothing is lost."""
         return self.statuses[-1] == 0 and not self.lost
-
-
-def node_killed(bed: Bed, stage: Stage) -> None:
-    """A power cut on a node that works. Its Ray is started again a second later."""
-    _busy_node(bed, stage).server.kill()
-
-
-def head_cut(bed: Bed, stage: Stage) -> None:
-    """The head's link is down for `CUT_S`: workers, S3, MLflow and who follows the job do not reach it."""
-    bed.network.cut(bed.head.machine)
-    time.sleep(CUT_S)
-    bed.network.join(bed.head.machine)
-
-
-def s3_down(bed: Bed, stage: Stage) -> None:
-    """S3 answers every request with 503 for `DOWN_S`."""
-    bed.services.s3_sign.touch()
-    time.sleep(DOWN_S)
-    bed.services.s3_sign.unlink()
-
-
-def mlflow_down(bed: Bed, stage: Stage) -> None:
-    """MLflow's server is killed, and started again after `DOWN_S`."""
-    server = bed.services.mlflow
-    assert server is not None
-    server.kill()
-    time.sleep(DOWN_S)
-    server.start()
-    bed.wait_for_tracking()
-
-
-def disk_full(bed: Bed, stage: Stage) -> None:
-    """The disk of a node that works (temporary files, Ray's session) is full for `DOWN_S`.
-
-    Then the node is replaced, as Kubernetes does with a pod whose disk is full.
-    """
-    node = _busy_node(bed, stage)
-    disk = node.disk_from_outside()
-    assert disk is not None
-    with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
-        while True:
-            file.write(_BLOCK)
-    time.sleep(DOWN_S)
-    node.server.kill()
-
-
-def driver_killed(bed: Bed, stage: Stage) -> None:
-    """SIGKILL to the command that runs on the head."""
-    for process in bed.head.processes():
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-            if b"jobs.cli" in words and b"-c" not in words:
-                os.kill(process, signal.SIGKILL)
-
-
-def _busy_node(bed: Bed, stage: Stage) -> Node:
-    """A node with workers of the stage."""
-    busy = bed.nodes_of_actors(WORKERS[stage], alive=True)
-    return next(node for node in bed.workers if node.machine.address in busy)
-
-
-FAULTS: dict[str, Callable[[Bed, Stage], None]] = {
-    "node-killed": node_killed,
-    "head-cut": head_cut,
-    "s3-down": s3_down,
-    "mlflow-down": mlflow_down,
-    "disk-full": disk_full,
-    "driver-killed": driver_killed,
-}
 
 
 def disturbed(bed: Bed, fault: str, stage: Stage, usual: "Usual") -> Outcome:
