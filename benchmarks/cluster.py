@@ -1,6 +1,6 @@
 """What huetrack adds to Ray's own way of running things on a cluster, and what a second node brings.
 
-`python -m benchmarks.cluster [--parts submit nodes] [--repeats 3] [--json FILE]`.
+`python -m benchmarks.cluster [--parts submit nodes] [--repeats 3] [--keep FOLDER]`.
 
 - submit: a Ray head is started on this machine; `huetrack submit --no-wait` and `ray job submit --no-wait`
   send the same package to it in turn, and the job that came out of it ends before the next is sent. Wall
@@ -93,7 +93,7 @@ def measure_submit(repeats: int) -> dict[str, float]:
     return results
 
 
-def measure_nodes(repeats: int) -> dict[str, float | int | str]:
+def measure_nodes(repeats: int, keep: Path | None) -> dict[str, float | int | str]:
     first, second = sorted(os.sched_getaffinity(0))[:2]
     arrangements = {
         "one_node": [NodeSettings(cpus=2, cores=(first, second))],
@@ -103,12 +103,13 @@ def measure_nodes(repeats: int) -> dict[str, float | int | str]:
     seconds: dict[str, list[float]] = {name: [] for name in arrangements}
     shards: set[str] = set()
     frames = 0
-    for _ in range(repeats):
+    for turn in range(repeats):
         for name, nodes in arrangements.items():
             with cluster_bed(nodes, head=NodeSettings(cpus=0), tracking=False) as bed:
-                out = bed.folder / "dataset"
+                place = (keep or bed.folder).resolve()
+                out = place / f"{name}-{turn}"
                 ended = bed.huetrack(
-                    *("submit", "--shared", data, "--shared", bed.folder, "--"),
+                    *("submit", "--shared", data, "--shared", place, "--"),
                     *("preprocess", data, "--out", out, "--workers", 2),
                 )
                 if ended.status != 0:
@@ -137,10 +138,11 @@ def main() -> None:
     )
     parts: dict[str, Callable[[int], Mapping[str, Any]]] = {
         "submit": measure_submit,
-        "nodes": measure_nodes,
+        "nodes": lambda repeats: measure_nodes(repeats, options.keep),
     }
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="folder where the datasets of `nodes` stay")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     figures: dict[str, Any] = {}
