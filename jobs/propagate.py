@@ -19,12 +19,12 @@ from model.errors import UserError
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.archive import (
     ArchiveConfig,
-    ArchiveSummary,
     Corrections,
     propagate_archive,
     read_errors,
 )
 from pipelines.archive_plan import Direction
+from pipelines.archive_summary import ArchiveSummary
 from pipelines.labels.coco_collection import collect_coco_videos
 from pipelines.learned_temperature import settings_with_learned
 from pipelines.models import ModelName, WeightsName, parse_model

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from jobs.tracked_job import TrackedJob
-from pipelines.archive import ArchiveSummary
+from pipelines.archive_summary import ArchiveSummary
 
 _TOTALS = (
     "videos",

@@ -18,23 +18,25 @@ from model.errors import UserError
 from model.propagation.protocols import MatchingProtocol
 from pipelines.archive_plan import Direction, LabelSource, Plan, plan
 from pipelines.archive_stage import label_videos
+from pipelines.archive_summary import ArchiveSummary, write_archive_summary
 from pipelines.dataset_lock import only_run
 from pipelines.footage import Footage
 from pipelines.labelled_video import Wanted
 from pipelines.labels.formats import known_format
 from pipelines.models import WITHOUT_MATCHING, ModelSpec
-from pipelines.predictions import FOLDER as PREDICTIONS
-from pipelines.predictions import PredictionTotals, prediction_totals
 from pipelines.progress import Meter, Progress
-from pipelines.propagation_folder import finished_videos, prepare_propagation, tidy
+from pipelines.propagation_folder import (
+    finished_videos,
+    forget_outcome,
+    prepare_propagation,
+    tidy,
+)
 from pipelines.s3 import StorageError
 from pipelines.shards import ERROR_SCHEMA, VideoError
 from pipelines.storage import (
     Location,
     fingerprint,
     parquet_source,
-    read_json,
-    write_json,
     write_table,
 )
 from pipelines.video_labeller import PASSING_KINDS, LabelJob, LabelledRow
@@ -66,12 +68,12 @@ class ArchiveConfig:
                 known_format(name)
 
     def content(self) -> dict[str, Any]:
-        own = self.confidence_model
+        scorer = self.scorer()
         return {
             "model": self.model.describe(),
             "protocol": self.model.describe_protocol(self.protocol),
             "overlays": self.overlays,
-            "confidence": self.confidence if own is None else f"model {fingerprint(asdict(own))}",
+            "confidence": scorer and f"model {fingerprint(asdict(scorer))}",
             "anchors": self.anchors,
             "direction": self.direction,
             "out_format": self.out_format,
@@ -91,38 +93,6 @@ class Corrections:
 
     def source(self) -> LabelSource:
         return LabelSource(self.place, self.format, "all")
-
-
-@dataclass(frozen=True)
-class ArchiveSummary:
-    """`summary.json` of a propagation."""
-
-    config: dict[str, Any]
-    fingerprint: str
-    archive: str
-    labels: str
-    videos: int
-    """Videos of the archive, and labels whose video is not there."""
-    videos_failed: int
-    errors: dict[str, int]
-    """Failed videos by kind."""
-    videos_made: int
-    """Videos labelled by this run; the others were there already."""
-    videos_corrected: int
-    """Videos of which this run made a part again."""
-    frames_made: int
-    seconds: float
-    frames_per_s: float
-    predictions: int
-    """Rows of `predictions/`: objects times frames."""
-    mean_confidence: float | None
-    """Over the objects that were predicted; None without confidences."""
-    share_flagged: float | None
-    """Of these the share with a flag."""
-
-    @property
-    def error_rate(self) -> float:
-        return self.videos_failed / self.videos if self.videos else 0.0
 
 
 def propagate_archive(
@@ -194,6 +164,8 @@ class _Run:
         pending = [item for item in planned.videos if item.video_id in left]
         again = [item for item in planned.videos if item.video_id in corrected & finished]
         errors = [*planned.errors, *astray, *kept]
+        if pending or again:
+            forget_outcome(self._out)
         rows = self._labelled(pending, again, len(planned.videos))
         errors += [
             VideoError(row.video_id, row.uri, row.kind, row.message, row.attempts)
@@ -204,8 +176,15 @@ class _Run:
         tidy(self._out)
         table = pa.Table.from_pylist([asdict(error) for error in errors], schema=ERROR_SCHEMA)
         write_table(self._out / "errors.parquet", table)
-        return self._summary(
-            rows, errors, planned.items + len(astray), time.monotonic() - started_s
+        return write_archive_summary(
+            self._out,
+            self._config.content(),
+            archive=str(self._archive),
+            labels=str(self._labels.place),
+            videos=planned.items + len(astray),
+            rows=rows,
+            errors=errors,
+            seconds=time.monotonic() - started_s,
         )
 
     def _corrected_videos(self, planned: Plan) -> tuple[set[str], list[VideoError]]:
@@ -247,46 +226,6 @@ class _Run:
             )
             self._progress("propagate", done + len(rows), videos, work)
         return rows
-
-    def _summary(
-        self, rows: Sequence[LabelledRow], errors: Sequence[VideoError], videos: int, seconds: float
-    ) -> ArchiveSummary:
-        frames = sum(row.frames for row in rows)
-        path = self._out / "summary.json"
-        if any(row.state in ("made", "corrected") for row in rows):
-            totals = prediction_totals(self._out / PREDICTIONS)
-        else:
-            totals = _totals_before(read_json(path), self._out)
-        kinds = sorted({error.kind for error in errors})
-        summary = ArchiveSummary(
-            config=self._config.content(),
-            fingerprint=fingerprint(self._config.content()),
-            archive=str(self._archive),
-            labels=str(self._labels.place),
-            videos=videos,
-            videos_failed=len(errors),
-            errors={kind: sum(error.kind == kind for error in errors) for kind in kinds},
-            videos_made=sum(row.state == "made" for row in rows),
-            videos_corrected=sum(row.state == "corrected" for row in rows),
-            frames_made=frames,
-            seconds=round(seconds, 3),
-            frames_per_s=round(frames / seconds, 3),
-            predictions=totals.rows,
-            mean_confidence=totals.mean_confidence,
-            share_flagged=totals.share_flagged,
-        )
-        write_json(path, asdict(summary))
-        return summary
-
-
-def _totals_before(summary: dict[str, Any], out: Location) -> PredictionTotals:
-    """Those of the run before, where nothing has changed since."""
-    try:
-        return PredictionTotals(
-            summary["predictions"], summary["mean_confidence"], summary["share_flagged"]
-        )
-    except KeyError:  # it did not come to an end
-        return prediction_totals(out / PREDICTIONS)
 
 
 def read_errors(path: Location) -> list[VideoError]:

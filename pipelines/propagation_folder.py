@@ -34,6 +34,8 @@ from pipelines.storage import (
 
 LABEL_FOLDERS = ("masks", "labels")
 OVERLAYS = "overlays"
+TOTALS = ("predictions", "mean_confidence", "share_flagged")
+"""In `summary.json`: what is counted over all predictions."""
 _ORDER = (*LABEL_FOLDERS, OVERLAYS, PREDICTIONS)
 """In which the parts of a video are put in place: the last one makes it count."""
 _STAGED, _READY, _ATTEMPTS = ".staged", ".ready", ".attempts"
@@ -52,8 +54,9 @@ def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) 
         before = read_json(path).get("config", {})
         changed = [key for key in config if before.get(key) != config[key]]
         if changed:
+            difference = _difference(before.get(changed[0]), config[changed[0]])
             raise UserError(
-                f"{out}: made with another {changed[0]} ({before.get(changed[0])}); "
+                f"{out}: made with another {changed[0]} ({difference}); "
                 "use --overwrite or another folder"
             )
     elif not path.exists() and out.exists() and not _is_empty(out):
@@ -70,6 +73,24 @@ def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) 
             _put_in_place(ready, out)
     if not path.exists():
         write_json(path, {"state": "incomplete", "config": config})
+
+
+def forget_outcome(out: Location) -> None:
+    """Before labels are made: what an earlier run counted and the gallery it drew hold no more, should this
+    one not come to its end."""
+    path = out / "summary.json"
+    kept = {name: value for name, value in read_json(path).items() if name not in TOTALS}
+    write_json(path, kept)
+    remove_files([out / "report" / "index.html"])
+
+
+def _difference(before: Any, now: Any) -> str:
+    """What has changed, in words; of settings with another name only that."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{before} -> {now}"
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    shown = [key for key in changed if key in ("kind", "name")] or changed
+    return ", ".join(f"{key} {before.get(key)} -> {now.get(key)}" for key in shown)
 
 
 def tidy(out: Location) -> None:

@@ -29,8 +29,8 @@ from pipelines.storage import Location, location
 
 MOST_ATTEMPTS = 3
 """Of a video whose worker was killed."""
-PASSING_KINDS = frozenset({"crashed", "storage"})
-"""Failures that the next run tries again by itself."""
+PASSING_KINDS = frozenset({"crashed", "storage", "no_labels", "no_video"})
+"""Failures that the next run tries again by itself: what was missing may be there by then."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 

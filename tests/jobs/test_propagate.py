@@ -47,3 +47,32 @@ def test_one_file_for_all_videos_is_made_at_the_end_of_every_run(place: Path) ->
     assert run([*command, "--overwrite"]) == 0
     assert (place / "out" / "masks" / "dog" / "00001.png").is_file()
     assert not collection.exists()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_half_an_archive_that_cannot_be_read(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other half is labelled; the exit status and the last lines say what is missing."""
+    for name in ("ant.mp4", "bee.mp4"):
+        (place / "archive" / name).write_bytes(b"no video" * 20)
+        write_mask(place / "labels" / Path(name).stem / "00000.png", np.ones((16, 24), np.uint8))
+    command = [
+        "propagate", str(place / "archive"), "--labels", str(place / "labels"), "--model", "identity",
+        "--out", str(place / "out"), "--workers", "1", "--no-overlays",
+    ]  # fmt: skip
+    assert run(command) == 1
+    said = capsys.readouterr()
+    assert "4 (2 failed)" in said.out and "unreadable 2" in said.out
+    assert [line.split(": ")[1] for line in said.err.splitlines() if "(unreadable)" in line] == [
+        "ant",
+        "bee",
+    ]
+    assert {path.name for path in (place / "out" / "masks").iterdir()} == {"cat", "dog"}
+    before = {path: path.read_bytes() for path in (place / "out").rglob("*.parquet")}
+    assert run(command) == 1  # and does nothing twice
+    assert {path: path.read_bytes() for path in (place / "out").rglob("*.parquet")} == before
+    capsys.readouterr()
+    assert run([*command, "--protocol", "vidcolor"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"huetrack: {place / 'out'}: made with another protocol (name crw ->")

@@ -122,6 +122,27 @@ def test_what_cannot_be_labelled_is_an_error_row_and_the_rest_goes_on(place, in_
     assert again == [row for row in rows if row["video_id"] != "torn"]
 
 
+def test_a_run_that_ended_before_its_summary_is_counted_by_the_next(
+    place, in_this_process, monkeypatch
+):
+    shutil.move(place / "archive" / "_film.mp4", place / "later.mp4")
+    first, _ = propagated(place, overlays=False, confidence=False)
+    (place / "out" / "report").mkdir()
+    (place / "out" / "report" / "index.html").touch()
+    shutil.move(place / "later.mp4", place / "archive" / "_film.mp4")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("pipelines.archive_summary.prediction_totals", lambda _: killed())
+        propagated(place, overlays=False, confidence=False)
+    # Nobody takes the page of the first run for one of both videos.
+    assert not (place / "out" / "report" / "index.html").exists()
+    summary, _ = propagated(place, overlays=False, confidence=False)
+    assert (summary.videos_made, summary.predictions) == (0, 2 * first.predictions)
+
+
+def killed():
+    raise KeyboardInterrupt
+
+
 def test_a_mask_of_another_size_is_refused_where_every_video_is_looked_at(place):
     write_mask(place / "labels" / "-first" / "00000.png", np.ones((32, 64), np.uint8))
     with pytest.raises(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
+from model.propagation.protocols import get_protocol
 from pipelines.propagation_folder import (
     Attempts,
     finished_videos,
@@ -109,12 +110,24 @@ def test_another_configuration_is_refused_and_overwrite_removes(tmp_path: Path) 
     prepare_propagation(out, CONFIG, overwrite=False)
     commit(out, "old", ("0.png",))
     with pytest.raises(
-        UserError, match=r"out: made with another protocol \(crw\); use --overwrite"
+        UserError, match=r"out: made with another protocol \(crw -> uvc\); use --overwrite"
     ):
         prepare_propagation(out, {"protocol": "uvc"}, overwrite=False)
     assert finished_videos(out) == {"v"}
     prepare_propagation(out, {"protocol": "uvc"}, overwrite=True)
     assert contents(out) == {}
+
+
+def test_a_refusal_says_in_one_line_what_has_changed(tmp_path: Path) -> None:
+    crw, vidcolor = get_protocol("crw"), get_protocol("vidcolor")
+    prepare_propagation(tmp_path / "out", {"protocol": crw.describe()}, overwrite=False)
+    for other, difference in (
+        (vidcolor, "name crw -> vidcolor"),
+        (get_protocol("crw", ["top_k=5"]), r"name crw -> crw\(top_k=5\)"),
+    ):
+        with pytest.raises(UserError, match=difference) as refused:
+            prepare_propagation(tmp_path / "out", {"protocol": other.describe()}, overwrite=False)
+        assert "\n" not in str(refused.value) and "recent_frames" not in str(refused.value)
 
 
 def test_names_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
