@@ -80,6 +80,7 @@ def job_of(place: Path, model: str, workers: int, **settings: Any) -> Any:
         None,
         Wanted(place / "out", "auto", settings.get("overlays", True)),
         confidence=load_confidence_model() if settings.get("confidence", True) else None,
+        return_check=settings.get("return_check", False),
         workers=workers,
     )
 

@@ -4,9 +4,12 @@ The mask of the first frame of every sequence in HUETRACK_DATA/eval is carried t
 object in a frame with J below 0.5. Frames of one sequence are alike, so each sequence is judged by a model
 that was fitted without it, and intervals come from drawing whole sequences again and again.
 
-    python -m benchmarks.confidence --model runs/first --cache build/confidence --picture confidence.png
+    python -m benchmarks.confidence --model runs/first --cache build/alone --check-return
+    python -m benchmarks.confidence --model runs/first+lab --cache build/joined --check-return \
+        --also build/alone --transfer build/vidcolor --picture confidence.png --to confidence.json
 
-Signals of a sequence are measured once and kept in --cache.
+Signals of a sequence are measured once and kept in --cache. With `--also` the confidence is fitted on the
+samples of several propagations together; what it is measured on is always left out of all of them.
 
 Shape suffixes: N samples.
 """
@@ -18,26 +21,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
-import matplotlib
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 from cyclopts import App, Parameter
-from matplotlib import pyplot as plt
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from benchmarks.confidence_scores import REVIEWED, calibration, draw, judged, signals_alone
 from benchmarks.figures import show
 from model.confidence.return_check import ReturnCheck
 from model.confidence.scorer import Transform
-from model.confidence.signals import SIGNAL_NAMES
 from model.propagation.engine import Propagator
 from model.propagation.protocols import get_protocol
 from pipelines.confidence_fit import (
     FEATURES,
+    RETURN,
     fit_confidence,
     good_samples,
-    held_out_probabilities,
     split_by_video,
 )
 from pipelines.confidence_samples import Sample, from_table, samples_of_video, to_table
@@ -45,8 +45,6 @@ from pipelines.footage import find_footage
 from pipelines.labels.mask_folders import MaskFolders
 from pipelines.models import build_encoder, parse_model
 
-DRAWS = 1000
-REVIEWED = 0.1
 COLOURS: Mapping[str, Transform] = {
     "colour_residual": "log",
     "colour_residual_ratio": "log",
@@ -84,8 +82,10 @@ class Options:
     """Folder for the signals that were measured, a file for each sequence."""
     check_return: Annotated[bool, Parameter(negative="")] = False
     """Also carry each prediction straight back to the first frame."""
+    also: tuple[Path, ...] = ()
+    """Caches of other models and protocols whose samples the confidence is fitted on as well."""
     transfer: tuple[Path, ...] = ()
-    """Caches of other models and protocols that the confidence fitted here is measured on."""
+    """Caches of others that it is measured on as well."""
     picture: Path | None = None
     """Reliability diagram and review curve."""
     to: Path | None = None
@@ -98,9 +98,11 @@ def main(options: Annotated[Options | None, Parameter(name="*")] = None) -> None
     """Measure the confidence."""
     options = options or Options()
     samples = measured(options)
+    fitted = [*samples, *(sample for cache in options.also for sample in cached(cache))]
     good_N = good_samples(samples)
     figures: dict[str, Any] = {
         "model": options.model,
+        "fitted also on": ", ".join(cache.name for cache in options.also) or "nothing else",
         "protocol": options.protocol,
         "sequences": len({s.video_id for s in samples}),
         "objects x frames": len(samples),
@@ -109,7 +111,6 @@ def main(options: Annotated[Options | None, Parameter(name="*")] = None) -> None
     }
     for name, values_N in signals_alone(samples).items():
         figures[f"alone: {name}"] = judged(values_N, good_N, samples)
-    back: Mapping[str, Transform] = {"return_overlap": "identity"}
     sets: dict[str, Mapping[str, Transform]] = {
         "shipped signals": FEATURES,
         "with the colour residual": {**FEATURES, "colour_residual": "log"},
@@ -123,22 +124,27 @@ def main(options: Annotated[Options | None, Parameter(name="*")] = None) -> None
         "all signals together": {**FEATURES, **COLOURS, **AFFINITY, **OTHERS},
     }
     if any(np.isfinite(s.signals.return_overlap) for s in samples):
-        sets |= {"return alone": back, "with the return": {**FEATURES, **back}}
+        sets |= {
+            "the return alone": RETURN,
+            "the margin and the return": {"margin": "identity", **RETURN},
+            "with the return": {**FEATURES, **RETURN},
+        }
     for name, features in sets.items():
-        figures[name] = judged(held_out_probabilities(samples, features), good_N, samples)
-    p_N = held_out_probabilities(samples)
-    figures["Brier score"] = float(brier_score_loss(good_N, p_N))
+        p_N = transferred(fitted, samples, features)
+        figures[name] = f"{judged(p_N, good_N, samples)}; {calibration(p_N, good_N)}"
     figures["Brier score of the base rate"] = float(good_N.mean() * (1 - good_N.mean()))
-    for cache in options.transfer:
+    for cache in (*options.also, *options.transfer):
         others = cached(cache)
-        p_others_N = transferred(samples, others)
-        figures[f"transfer to {cache.name}"] = judged(p_others_N, good_samples(others), others)
-        own = held_out_probabilities(others)
-        figures[f"{cache.name}, fitted there"] = judged(own, good_samples(others), others)
+        good_others_N = good_samples(others)
+        for name, source in ((f"on {cache.name}", fitted), (f"{cache.name}, fitted there", others)):
+            p_N = transferred(source, others)
+            found = f"{judged(p_N, good_others_N, others)}; {calibration(p_N, good_others_N)}"
+            figures[name] = f"{found}; J below 0.5 in {1 - good_others_N.mean():.3f}"
     if options.picture is not None:
-        draw(p_N, good_N, options.picture)
+        draw(transferred(fitted, samples), good_N, options.picture)
     if options.to is not None:
-        options.to.write_text(fit_confidence(samples, description(options, samples)).to_json())
+        model = fit_confidence(fitted, description(options, fitted))
+        options.to.write_text(model.to_json())
     show(f"Confidence, {options.model} under {options.protocol}", figures, options.json)
 
 
@@ -181,60 +187,17 @@ def _smaller(picture: NDArray[Any], short_side_px: int, how: int) -> NDArray[Any
     return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=how)
 
 
-def signals_alone(samples: Sequence[Sample]) -> dict[str, NDArray[np.float64]]:
-    """Each signal as a score, higher where it says that labels are right; the better direction is chosen
-    on all samples. An object that is predicted nowhere comes last."""
-    good_N = good_samples(samples)
-    absent_N = np.array([s.signals.cells == 0 for s in samples])
-    scores = {}
-    for name in SIGNAL_NAMES:
-        values_N = np.array([getattr(s.signals, name) for s in samples])
-        known_N = np.isfinite(values_N) & ~absent_N
-        if not known_N.any() or np.ptp(values_N[known_N]) == 0:
-            continue
-        if name.endswith("area_ratio") or name in ("width_ratio", "height_ratio"):
-            values_N = np.abs(np.log(np.maximum(values_N, 1e-3)))
-        if roc_auc_score(good_N[known_N], values_N[known_N]) < 0.5:
-            values_N = -values_N
-        middle = np.median(values_N[known_N])
-        scores[name] = np.where(
-            absent_N, values_N[known_N].min() - 1, np.where(known_N, values_N, middle)
-        )
-    return scores
-
-
-def judged(
-    score_N: NDArray[np.float64], good_N: NDArray[np.bool_], samples: Sequence[Sample]
-) -> str:
-    """AUROC with its 95 % interval over sequences, and how many failures the worst tenth holds."""
-    video_N = np.array([s.video_id for s in samples])
-    rows = [np.flatnonzero(video_N == video) for video in np.unique(video_N)]
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        index = np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])
-        if 0 < good_N[index].mean() < 1:
-            drawn.append(roc_auc_score(good_N[index], score_N[index]))
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    found = failures_found(score_N, good_N, REVIEWED)
-    auroc = roc_auc_score(good_N, score_N)
-    return f"AUROC {auroc:.3f} [{low:.3f}, {high:.3f}], worst tenth finds {found:.3f}"
-
-
-def failures_found(
-    score_N: NDArray[np.float64], good_N: NDArray[np.bool_], reviewed: float
-) -> float:
-    """Share of all failures that is among the `reviewed` share of samples with the lowest score."""
-    worst = np.argsort(score_N, kind="stable")[: round(reviewed * len(score_N))]
-    return float((~good_N[worst]).sum() / (~good_N).sum())
-
-
-def transferred(fitted_on: Sequence[Sample], samples: Sequence[Sample]) -> NDArray[np.float64]:
-    """P of each sample from a model fitted on other sequences, of another propagation."""
+def transferred(
+    fitted_on: Sequence[Sample],
+    samples: Sequence[Sample],
+    features: Mapping[str, Transform] = FEATURES,
+) -> NDArray[np.float64]:
+    """P of each sample from a model fitted on the other sequences, of whatever propagations."""
     p_N = np.full(len(samples), np.nan)
     for _, test_N in split_by_video(samples, len(samples)):
         videos = {samples[i].video_id for i in test_N}
-        model = fit_confidence([s for s in fitted_on if s.video_id not in videos], {})
+        others = [sample for sample in fitted_on if sample.video_id not in videos]
+        model = fit_confidence(others, {}, features)
         p_N[test_N] = [model.probability(samples[i].signals) for i in test_N]
     return p_N
 
@@ -242,7 +205,8 @@ def transferred(fitted_on: Sequence[Sample], samples: Sequence[Sample]) -> NDArr
 def description(options: Options, samples: Sequence[Sample]) -> dict[str, Any]:
     """For people who read the model's file."""
     return {
-        "model": Path(options.model).stem,
+        "model": Path(options.model).name,
+        "and": [cache.name for cache in options.also],
         "protocol": options.protocol,
         "short_side_px": options.short_side_px,
         "sequences": sorted({s.video_id for s in samples}),
@@ -250,35 +214,6 @@ def description(options: Options, samples: Sequence[Sample]) -> dict[str, Any]:
         "samples": len(samples),
         "share_failed": round(1 - float(good_samples(samples).mean()), 4),
     }
-
-
-def draw(p_N: NDArray[np.float64], good_N: NDArray[np.bool_], file: Path) -> None:
-    """How often labels of a confidence are right, and how many failures a reviewer finds."""
-    matplotlib.use("agg")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
-    edges = np.linspace(0, 1, 11)
-    place_N = np.clip(np.digitize(p_N, edges) - 1, 0, 9)
-    filled = [b for b in range(10) if (place_N == b).sum() >= 5]
-    left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    left.plot(
-        [p_N[place_N == b].mean() for b in filled],
-        [good_N[place_N == b].mean() for b in filled],
-        marker="o",
-    )
-    left.bar(edges[:-1] + 0.05, np.bincount(place_N, minlength=10) / len(p_N), 0.09, alpha=0.25)
-    left.set(xlabel="confidence", ylabel="share with J >= 0.5 (bars: share of samples)")
-    share = np.linspace(0, 1, 101)
-    right.plot(
-        share, [failures_found(p_N, good_N, s) if s else 0 for s in share], label="by confidence"
-    )
-    right.plot(
-        [0, 1 - good_N.mean(), 1], [0, 1, 1], color="0.7", linewidth=1, label="best possible"
-    )
-    right.plot([0, 1], [0, 1], color="0.7", linestyle=":", label="at random")
-    right.set(xlabel="share of objects x frames reviewed", ylabel="share of failures found")
-    right.legend()
-    figure.tight_layout()
-    figure.savefig(file, dpi=100)
 
 
 if __name__ == "__main__":

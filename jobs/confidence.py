@@ -13,6 +13,7 @@ from model.errors import UserError
 from pipelines.confidence_files import propagated_with, samples_in
 from pipelines.confidence_fit import (
     check_enough,
+    features_of,
     fit_confidence,
     good_samples,
     held_out_probabilities,
@@ -43,7 +44,8 @@ def confidence_fit_command(
 
     Propagate from the first annotated frame of videos whose other frames are annotated too; what is
     learnt is which signals went with J below 0.5. The table says how well that works on videos that
-    were left out. Ten videos with some failures are a start.
+    were left out. Ten videos with some failures are a start. With --return-check in those propagations
+    the way back is one more signal.
 
     Example: huetrack confidence fit out --truth masks --to confidence.json
     """
@@ -63,15 +65,17 @@ def confidence_fit_command(
         "samples": len(samples),
         "share_failed": round(1 - float(np.mean(good_samples(samples))), 4),
     }
-    model = fit_confidence(samples, fitted_on)
+    features = features_of(samples)
+    model = fit_confidence(samples, fitted_on, features)
     write_text(options.to, model.to_json())
-    good_N, p_N = good_samples(samples), held_out_probabilities(samples)
+    good_N, p_N = good_samples(samples), held_out_probabilities(samples, features)
     print_facts(
         f"Confidence {options.to}",
         {
             "videos": fitted_on["videos"],
             "objects x frames": len(samples),
             "J below 0.5": f"{1 - good_N.mean():.1%}",
+            "signals": ", ".join(features),
             "on videos left out": f"AUROC {roc_auc_score(good_N, p_N):.3f}, "
             f"Brier score {brier_score_loss(good_N, p_N):.3f}",
         },

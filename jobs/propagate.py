@@ -97,6 +97,10 @@ class PropagateOptions:
     without. `flow` and `identity` match nothing, so that theirs is empty."""
     confidence_model: LocationOption | None = None
     """A file that `huetrack confidence fit` wrote, in place of the model that comes with the package."""
+    return_check: Annotated[bool, Parameter(negative="")] = False
+    """Also carry every prediction straight back to the annotated frame and say how well it fits there:
+    `return_overlap` among the signals. Takes longer. On by itself for a --confidence-model that was
+    fitted with it."""
     overwrite: bool = False
     """Remove an earlier propagation in the folder."""
     retry_errors: bool = False
@@ -192,6 +196,7 @@ def run_propagation(
         out_format=options.out_format,
         confidence=options.confidence,
         confidence_model=_confidence_model(options),
+        return_check=options.return_check,
     )
     corrections = None
     if options.corrections is not None:

@@ -59,10 +59,15 @@ class ArchiveConfig:
     """Whether predictions say how far they can be trusted."""
     confidence_model: ConfidenceModel | None = None
     """What says it; None: the one that comes with the package."""
+    return_check: bool = False
+    """Whether predictions are also carried back to the annotated frame, beside a confidence model that
+    does not need it."""
 
     def __post_init__(self) -> None:
         if self.direction == "both" and self.model.kind in WITHOUT_MATCHING:
             raise UserError(f"--model {self.model.kind} goes forwards only, not --direction both")
+        if self.return_check and not self.confidence:
+            raise UserError("--return-check and --no-confidence exclude each other")
         for name in (self.labels_format, self.out_format):
             if name != "auto":
                 known_format(name)
@@ -74,6 +79,7 @@ class ArchiveConfig:
             "protocol": self.model.describe_protocol(self.protocol),
             "overlays": self.overlays,
             "confidence": scorer and f"model {fingerprint(asdict(scorer))}",
+            "return_check": self.checks_return(),
             "anchors": self.anchors,
             "direction": self.direction,
             "out_format": self.out_format,
@@ -82,6 +88,11 @@ class ArchiveConfig:
     def scorer(self) -> ConfidenceModel | None:
         """What every worker scores with. None: nothing is scored."""
         return (self.confidence_model or load_confidence_model()) if self.confidence else None
+
+    def checks_return(self) -> bool:
+        """Whether predictions are carried back: somebody wants it, or the confidence model needs it."""
+        scorer = self.scorer()
+        return scorer is not None and (self.return_check or scorer.uses("return_overlap"))
 
 
 @dataclass(frozen=True)
@@ -212,6 +223,7 @@ class _Run:
             self._corrections,
             Wanted(self._out, config.out_format, config.overlays),
             config.scorer(),
+            config.checks_return(),
             self._workers,
         )
         meter, rows = Meter(), []

@@ -5,6 +5,7 @@ Frames of one video are alike, so every split is by video.
 Shape suffixes: N samples, F features.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from model.confidence.scorer import (
+    MOST_DEVIATIONS,
     ConfidenceModel,
     Feature,
     Transform,
@@ -37,6 +39,14 @@ FEATURES: Mapping[str, Transform] = MappingProxyType(
     }
 )
 """The signals that are looked at, and how. docs/confidence.md says why not the others."""
+MOSTLY = 0.9
+RETURN: Mapping[str, Transform] = MappingProxyType({"return_overlap": "identity"})
+
+
+def features_of(samples: Sequence[Sample]) -> Mapping[str, Transform]:
+    """The usual signals, and the way back where nearly every prediction has gone it."""
+    known = [math.isfinite(s.signals.return_overlap) for s in samples if s.signals.cells != 0]
+    return {**FEATURES, **RETURN} if known and np.mean(known) > MOSTLY else FEATURES
 
 
 def check_enough(samples: Sequence[Sample], least: int) -> None:
@@ -56,13 +66,19 @@ def fit_confidence(
     fitted_on: Mapping[str, Any],
     features: Mapping[str, Transform] = FEATURES,
 ) -> ConfidenceModel:
-    """A model of P(J >= 0.5). Raises UserError for fewer than two videos with or without failures."""
+    """A model of P(J >= 0.5). Raises UserError for fewer than two videos with or without failures, and
+    where what some videos teach is worth nothing in the others."""
     present = [sample for sample in samples if sample.signals.cells != 0]
     check_enough(present, 2)
     good_N = good_samples(present)
     model = _regression(present, good_N, features)
     z_N, fold_good_N = _held_out_z(present, good_N, features)
     platt = LogisticRegression(C=np.inf).fit(z_N[:, None], fold_good_N)
+    if platt.coef_[0, 0] <= 0:
+        raise UserError(
+            "on videos that were left out the signals do not tell where J is low; "
+            "more videos, or others, are needed"
+        )
     absent_N = good_samples([sample for sample in samples if sample.signals.cells == 0])
     return ConfidenceModel(
         features=model.features,
@@ -89,6 +105,7 @@ def _regression(
     std_F = np.nanstd(np.where(known_NF.any(0), values_NF, 0.0), axis=0)
     std_F[std_F < 1e-6] = 1.0
     standard_NF = np.where(known_NF, (values_NF - mean_F) / std_F, 0.0)
+    standard_NF = standard_NF.clip(-MOST_DEVIATIONS, MOST_DEVIATIONS)
     fit = LogisticRegression(C=STRENGTH, max_iter=1000).fit(standard_NF, good_N)
     rows = zip(features.items(), mean_F, std_F, fit.coef_[0], strict=True)
     return ConfidenceModel(

@@ -48,17 +48,14 @@ def samples_of_video(
     check: ReturnCheck | None = None,
 ) -> Iterator[Sample]:
     """The mask of the first frame carried through a video whose every frame has a true one."""
-    confidence = VideoConfidence(None)
+    confidence = VideoConfidence(None, check)
     for index, (frame_HW3, truth_HW) in enumerate(zip(frames, truth, strict=True)):
         if index == 0:
             result = propagator.start(frame_HW3, truth_HW)
             confidence.start(frame_HW3, result)
-            if check is not None:
-                check.start(frame_HW3, result)
             continue
         result = propagator.step(frame_HW3)
-        returned = {} if check is None else check.step(frame_HW3, result)
-        for each in confidence.step(frame_HW3, result, returned=returned):
+        for each in confidence.step(frame_HW3, result):
             label = each.object_id
             j = region_similarity(truth_HW == label, result.mask_HW == label)
             yield Sample(video_id, index, label, j, each.signals)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from model.confidence.return_check import ReturnCheck
 from model.confidence.scorer import ConfidenceModel
 from model.confidence.tracker import ObjectConfidence, VideoConfidence
 from model.errors import UserError
@@ -72,6 +73,8 @@ class VideoMaker:
     wanted: Wanted
     confidence: ConfidenceModel | None
     """Without it the columns that come from it are null."""
+    check: ReturnCheck | None = None
+    """Beside a confidence model, for predictions to be carried back too."""
 
     def make(self, footage: Footage, *, correct: bool) -> Made:
         """Label a video, or with `correct` do those spans of a finished one again that corrections touch.
@@ -183,7 +186,7 @@ class _Pass:
     ) -> Iterator[tuple[Frame, Annotation]]:
         """What the file or folder of labels gets; frames of a folder that stay as they are, not."""
         scorer = self._maker.confidence
-        confidence = None if scorer is None else VideoConfidence(scorer)
+        confidence = None if scorer is None else VideoConfidence(scorer, self._maker.check)
         old_rows = self._old_rows()
         frames = _readable(self._local.timed_frames())
         for each in self._maker.carrier.carry(frames, self._anchors, self._spans):

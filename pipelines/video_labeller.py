@@ -14,6 +14,7 @@ import cv2
 import ray
 import torch
 
+from model.confidence.return_check import ReturnCheck
 from model.confidence.scorer import ConfidenceModel
 from model.errors import UserError
 from model.propagation.protocols import MatchingProtocol
@@ -45,6 +46,8 @@ class LabelJob:
     wanted: Wanted
     confidence: ConfidenceModel | None
     """None: predictions say nothing of how far they can be trusted."""
+    return_check: bool
+    """Whether predictions are also carried back to the annotated frame."""
     workers: int
 
 
@@ -79,13 +82,17 @@ class VideoLabeller:
         device = "cuda" if on_gpu else "cpu"
         matches = job.model.kind not in WITHOUT_MATCHING
         diagnose = job.confidence is not None and matches
+        encoder = build_encoder(job.model, job.protocol, device) if matches else None
         carrier = SpanCarrier(
             build_propagator(job.model, job.protocol, device, diagnose=diagnose),
-            build_encoder(job.model, job.protocol, device) if matches else None,
+            encoder,
             job.protocol,
             device,
             diagnose=diagnose,
         )
+        check = None
+        if job.return_check and encoder is not None:
+            check = ReturnCheck(encoder, job.protocol, device)
         self._out = job.wanted.out
         self._attempts = Attempts(self._out)
         self._maker = VideoMaker(
@@ -94,6 +101,7 @@ class VideoLabeller:
             None if job.corrections is None else job.corrections.open(),
             job.wanted,
             job.confidence,
+            check,
         )
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Where a label sits on the right thing, the parts of the annotated object match parts of the label, and the
 surroundings match what lies around it. That takes one more affinity a frame, with a single context frame
-and no window, and one more pass of the encoder.
+and no window; the features are those of the propagation where it is diagnosed.
 
 Shape suffixes: C channels, L columns, h w cells, H W pixels.
 """
@@ -59,7 +59,7 @@ class ReturnCheck:
         records = _records(result)
         self._layout = LabelLayout.empty(drawing).extended(records)
         self._labels_Lhw = self._layout.corrected(None, records)
-        self._features_CHW = self._encode(frame_HW3)
+        self._features_CHW = self._features(frame_HW3, result)
 
     @torch.inference_mode()
     def step(self, frame_HW3: np.ndarray, result: PropagationResult) -> Overlaps:
@@ -69,7 +69,8 @@ class ReturnCheck:
             raise RuntimeError("step() needs start() with an annotated frame first")
         records = [r for r in _records(result) if type(r) in self._layout.kinds]
         layout = self._layout.extended(records)
-        keys, query = self._encoder.match([self._encode(frame_HW3)], self._features_CHW)
+        features_CHW = self._features(frame_HW3, result)
+        keys, query = self._encoder.match([features_CHW], self._features_CHW)
         everywhere = replace(self._protocol.matching, radius_cells=None)
         context = [ContextFrame(keys[0], layout.corrected(None, records), False)]
         back_Lhw = carry(query, context, everywhere)
@@ -79,7 +80,9 @@ class ReturnCheck:
         was_there_L = home_Lhw.sum((1, 2)) > 0
         return _by_object(layout, common_L.where(was_there_L, torch.nan), either_L)
 
-    def _encode(self, frame_HW3: np.ndarray) -> Tensor:
+    def _features(self, frame_HW3: np.ndarray, result: PropagationResult) -> Tensor:
+        if result.features_CHW is not None:
+            return result.features_CHW
         assert self._layout is not None
         grid = self._layout.drawing.grid
         return self._encoder.encode(grid.encoder_input(frame_HW3, self._device))

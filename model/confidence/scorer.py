@@ -20,6 +20,9 @@ from model.errors import UserError
 FORMAT = "huetrack confidence 1"
 DEFAULT = "default_model.json"
 LOG_FLOOR = 1e-3
+MOST_DEVIATIONS = 3.0
+"""A signal further from its mean counts as so many standard deviations: one that was nearly constant where
+the model was fitted would outvote all others elsewhere."""
 
 Transform = Literal["identity", "log", "abs_log"]
 TRANSFORMS: Mapping[str, Callable[[float], float]] = MappingProxyType(
@@ -34,7 +37,8 @@ TRANSFORMS: Mapping[str, Callable[[float], float]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Feature:
-    """One signal as the regression sees it: (transformed - mean) / std, 0 where it is not known."""
+    """One signal as the regression sees it: (transformed - mean) / std, at most 3 either way; 0 where it
+    is not known."""
 
     signal: str
     transform: Transform
@@ -53,7 +57,10 @@ class Feature:
     def value(self, signals: ObjectSignals) -> float:
         """0, the mean, for a signal that is not known."""
         value = transformed(getattr(signals, self.signal), self.transform)
-        return 0.0 if math.isnan(value) else (value - self.mean) / self.std
+        if math.isnan(value):
+            return 0.0
+        deviations = (value - self.mean) / self.std
+        return min(max(deviations, -MOST_DEVIATIONS), MOST_DEVIATIONS)
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,10 @@ class ConfidenceModel:
     def z(self, signals: ObjectSignals) -> float:
         """The logit before calibration, of an object that is there."""
         return self.intercept + sum(f.weight * f.value(signals) for f in self.features)
+
+    def uses(self, signal: str) -> bool:
+        """Whether that signal is looked at."""
+        return any(feature.signal == signal for feature in self.features)
 
     def to_json(self) -> str:
         """What `load_confidence_model` reads."""

@@ -78,7 +78,7 @@ class ObjectSignals:
     """Frames since its latest annotation."""
     return_overlap: float = NAN
     """Overlap of its annotation with this prediction carried straight back there: see `ReturnCheck`; only
-    where somebody asked for it."""
+    where somebody asked for it, and in no annotated frame."""
 
 
 SIGNAL_NAMES = tuple(field.name for field in fields(ObjectSignals))

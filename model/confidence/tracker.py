@@ -4,15 +4,15 @@ Shape suffixes: H, W pixels, h, w cells, 3 channels.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import torch
 
 from model.confidence.flags import Flag, Thresholds, flags_of
 from model.confidence.regions import Floats, Region, regions_of
+from model.confidence.return_check import Overlaps, ReturnCheck
 from model.confidence.scorer import ConfidenceModel
 from model.confidence.signals import (
     LEAST_SPREAD,
@@ -68,11 +68,14 @@ class VideoConfidence:
 
     Feed it every frame with the result that the propagator gave for it, in the order of the pass. Its
     memory does not grow with the video. Without a scorer it measures signals and raises flags by the
-    default thresholds, and every confidence is None.
+    default thresholds, and every confidence is None. With a `ReturnCheck` it also knows `return_overlap`:
+    every prediction is compared with the latest annotated frame before it.
     """
 
-    def __init__(self, scorer: ConfidenceModel | None) -> None:
+    def __init__(self, scorer: ConfidenceModel | None, check: ReturnCheck | None = None) -> None:
         self._scorer = scorer
+        self._check = check
+        self._anchored = False
         self._thresholds = scorer.thresholds if scorer else Thresholds()
         self._past: dict[tuple[str, int], _Past] = {}
         self._frame = 0
@@ -88,7 +91,7 @@ class VideoConfidence:
 
         `annotations` are those of the frame; None: all of its labels are (as for `Propagator.start`).
         """
-        self._past, self._frame, self._last_lab_3hw = {}, -1, None
+        self._past, self._frame, self._last_lab_3hw, self._anchored = {}, -1, None, False
         if annotations is None:
             annotations = [each.record for each in result.carried]
         return self.step(frame_HW3, result, annotations)
@@ -98,14 +101,13 @@ class VideoConfidence:
         frame_HW3: np.ndarray,
         result: PropagationResult,
         annotations: Sequence[Annotation] = (),
-        returned: Mapping[tuple[str, int], float] = MappingProxyType({}),
     ) -> tuple[ObjectConfidence, ...]:
         """The next frame: every object that is known so far, kind by kind.
 
-        `annotations` are those of the frame, as given to the propagator. `returned` is what a
-        `ReturnCheck` found, if there is one.
+        `annotations` are those of the frame, as given to the propagator.
         """
         self._frame += 1
+        returned = self._returned(frame_HW3, result, annotations)
         maps, grid = _maps(frame_HW3, result)
         given = {type(annotation): annotation for annotation in annotations}
         judged: list[ObjectConfidence] = []
@@ -136,6 +138,17 @@ class VideoConfidence:
                 past.sizes.append(_size(region))
         self._last_lab_3hw = maps.lab_3hw
         return tuple(judged)
+
+    def _returned(
+        self, frame_HW3: np.ndarray, result: PropagationResult, annotations: Sequence[Annotation]
+    ) -> Overlaps:
+        if self._check is None:
+            return {}
+        if annotations:
+            self._check.start(frame_HW3, result)
+            self._anchored = True
+            return {}
+        return self._check.step(frame_HW3, result) if self._anchored else {}
 
     def _anchor(self, past: _Past, region: Region, maps: CellMaps) -> None:
         past.anchor_frame, past.anchor_lab_3hw = self._frame, maps.lab_3hw

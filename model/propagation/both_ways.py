@@ -156,7 +156,7 @@ def _merged(
         soft_Lhw = parts[0][1] if len(parts) == 1 else _mean(parts, columns)
         carried.append(Carried(columns.decode(soft_Lhw), soft_Lhw, columns.names))
     diagnostics = ahead.diagnostics or _unpacked(back, layout.drawing.grid)
-    return PropagationResult(tuple(carried), diagnostics)
+    return PropagationResult(tuple(carried), diagnostics, ahead.features_CHW)
 
 
 def _weights(time: int, known: Sequence[int]) -> tuple[float, float]:

@@ -71,7 +71,7 @@ class Propagator(LabelPropagator):
     that are off by some thousandths. All arithmetic is in float32 as before: on an AMD EPYC core a
     product in float16 takes 16 times as long (6000x256 by 256x144: 103 ms, not 6),
     and turning 21 frames of 480x854 px at stride 8 back into float32 takes 83 ms a step. With `diagnose`
-    results have their `diagnostics`; the labels stay what they are, bit for bit.
+    results have their `diagnostics` and `features_CHW`; the labels stay what they are, bit for bit.
     """
 
     def __init__(
@@ -153,7 +153,8 @@ class Propagator(LabelPropagator):
         if self._diagnose:
             lab_3hw = cell_lab(frame_HW3, drawing.grid, self._device)
             colours_4hw = at_anchor(lab_3hw)
-            result = replace(result, diagnostics=unmatched(drawing.grid, lab_3hw))
+            diagnostics = unmatched(drawing.grid, lab_3hw)
+            result = replace(result, diagnostics=diagnostics, features_CHW=features)
         self._remember(features, labels_Lhw, colours_4hw, anchor=True)
         return result
 
@@ -190,7 +191,9 @@ class Propagator(LabelPropagator):
         labels_Lhw, colours_4hw, diagnostics = self._carry(features, lab_3hw)
         annotations = layout.completed(annotations, labels_Lhw)
         labels_Lhw = layout.corrected(labels_Lhw, annotations)
-        result = replace(layout.result(labels_Lhw, annotations), diagnostics=diagnostics)
+        result = layout.result(labels_Lhw, annotations)
+        if diagnostics is not None:
+            result = replace(result, diagnostics=diagnostics, features_CHW=features)
         self._layout = layout
         self._frame_index += 1
         if self._protocol.carried_state == "hard":

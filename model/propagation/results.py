@@ -1,6 +1,6 @@
 """What becomes of the labels in one frame.
 
-Shape suffixes: L columns, H W pixels, h w cells.
+Shape suffixes: C channels, L columns, H W pixels, h w cells; features are on cells.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ class PropagationResult:
     carried: tuple[Carried[Any], ...]
     diagnostics: CellDiagnostics | None = None
     """How the labels came about, where the propagation is diagnosed."""
+    features_CHW: Tensor | None = None
+    """Base features of the frame, where the propagation is diagnosed and went through it forwards."""
 
     def of(self, kind: type[A]) -> Carried[A] | None:
         """The labels of that kind, as `of(KeypointAnnotation)`; None where the video has none."""

@@ -66,6 +66,19 @@ def test_a_model_is_fitted_and_says_how_good_it_is(
     assert "AUROC" in capsys.readouterr().out
 
 
+def test_the_way_back_is_used_where_it_was_gone(propagated: Path) -> None:
+    for file in (propagated / "predictions").iterdir():
+        rows = pq.read_table(file).to_pylist()
+        for row in rows:
+            row["signals"]["return_overlap"] = row["signals"]["margin"] ** 2
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    to, truth = propagated.parent / "own.json", propagated.parent / "truth"
+    assert run(["confidence", "fit", str(propagated), "--truth", str(truth), "--to", str(to)]) == 0
+    model = load_confidence_model(to)
+    (weight,) = [each.weight for each in model.features if each.signal == "return_overlap"]
+    assert weight > 0
+
+
 def test_bad_usage_is_one_line(propagated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parent = propagated.parent
     to = ["--to", str(parent / "own.json")]

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.colorizer import ColorizerConfig
+from model.confidence.scorer import ConfidenceModel, Feature
 from model.errors import UserError
 from model.propagation.annotations import (
     BoxAnnotation,
@@ -19,6 +20,7 @@ from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, propagate_archive
 from pipelines.archive_plan import LabelSource, annotated_videos, plan
 from pipelines.archive_stage import share_out
+from pipelines.confidence_samples import signals_of
 from pipelines.evaluation_keypoints import evaluate_keypoints
 from pipelines.footage import Footage
 from pipelines.labels.codec import VideoInfo
@@ -297,3 +299,28 @@ def test_an_output_of_joints_is_scored_as_it_is(tmp_path, in_this_process):
     evaluation = evaluate_keypoints(tmp_path / "labels", tmp_path / "out")
     assert [video.name for video in evaluation.videos] == ["square"]
     assert 0 < evaluation.scores("strict").mean[-1] <= 1
+
+
+def test_predictions_are_carried_back_where_that_is_wanted_or_needed(tmp_path, in_this_process):
+    picture_folder(tmp_path / "archive" / "square")
+    write_mask(tmp_path / "labels" / "square" / "00000.png", moving_square(0)[1])
+    needs = ConfidenceModel((Feature("return_overlap", "identity", 0.5, 0.1, 1.0),), 0.0)
+    for number, (wanted, model, gone) in enumerate(
+        [(False, None, False), (True, None, True), (False, needs, True)]
+    ):
+        place = tmp_path / str(number)
+        place.mkdir()
+        for name in ("archive", "labels"):
+            (place / name).symlink_to(tmp_path / name)
+        propagated(place, overlays=False, return_check=wanted, confidence_model=model)
+        rows = pq.read_table(place / "out" / "predictions" / "square.parquet").to_pylist()
+        back = np.array([row["signals"]["return_overlap"] for row in rows])
+        assert np.isnan(back[0])
+        assert (np.isfinite(back[1:]) & (back[1:] > 0.3)).all() if gone else np.isnan(back).all()
+        if model is not None:
+            scores = [needs.probability(signals_of(row["signals"])) for row in rows[1:]]
+            assert [row["confidence"] for row in rows[1:]] == pytest.approx(scores)
+    with pytest.raises(UserError, match="--return-check and --no-confidence"):
+        propagated(tmp_path, return_check=True, confidence=False, overlays=False)
+    with pytest.raises(UserError, match=r"another return_check \(False -> True\)"):
+        propagated(tmp_path / "0", overlays=False, return_check=True)

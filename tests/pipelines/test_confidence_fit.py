@@ -1,16 +1,19 @@
 """Fitting a confidence: against scikit-learn's own pipeline, and on data whose probabilities are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from model.confidence.signals import ObjectSignals
 from model.errors import UserError
 from pipelines.confidence_fit import (
     FEATURES,
     STRENGTH,
+    features_of,
     fit_confidence,
     good_samples,
     held_out_probabilities,
@@ -41,7 +44,9 @@ def test_the_regression_is_scikit_learns() -> None:
     model = fit_confidence(samples, {}, TWO)
     values = np.array([(s.signals.margin, np.log(s.signals.centroid_jump + 1e-3)) for s in samples])
     good = [s.j >= 0.5 for s in samples]
-    expected = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH)).fit(values, good)
+    near = FunctionTransformer(np.clip, kw_args={"a_min": -3, "a_max": 3})
+    expected = make_pipeline(StandardScaler(), near, LogisticRegression(C=STRENGTH))
+    expected.fit(values, good)
     z = [model.z(s.signals) for s in samples]
     np.testing.assert_allclose(z, expected.decision_function(values), atol=1e-6)
 
@@ -84,6 +89,31 @@ def test_too_few_videos_with_failures_are_refused() -> None:
     never = [s for s in samples if s.j >= 0.5 or s.video_id == "v0"]
     with pytest.raises(UserError, match=r"J is < 0.5 in frames of 1 videos"):
         fit_confidence(never, {}, TWO)
+
+
+def test_signals_that_mislead_in_other_videos_are_refused() -> None:
+    """Each video's margin falls for the good ones, where in all of them together it rises."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for video in range(8):
+        for frame in range(50):
+            good = rng.uniform() < (0.98 if video == 0 else 0.5)
+            margin = rng.uniform() + (5 * video if good else -5 * video)
+            signals = ObjectSignals(cells=9.0, margin=margin if video % 2 else -margin)
+            samples.append(Sample(f"v{video}", frame, 1, 0.9 if good else 0.1, signals))
+    with pytest.raises(UserError, match="do not tell where J is low"):
+        fit_confidence(samples, {}, {"margin": "identity"})
+
+
+def test_the_way_back_counts_where_it_is_known() -> None:
+    samples, _ = drawn(videos=2, frames=10)
+    assert features_of(samples) == FEATURES
+    returned = [
+        replace(s, signals=replace(s.signals, return_overlap=0.5 + 0.01 * i))
+        for i, s in enumerate(samples)
+    ]
+    gone = Sample("v0", 99, 1, 0.0, ObjectSignals(cells=0.0))
+    assert set(features_of([*returned, gone])) == {*FEATURES, "return_overlap"}
 
 
 def test_samples_survive_a_table() -> None:

@@ -48,7 +48,7 @@ def fill(place: Path) -> None:
     labels, wanted = LabelSource(place / "labels"), Wanted(out, "auto", overlays=True)
     confidence = load_confidence_model()
     worker = VideoLabeller(
-        LabelJob(LAB, get_protocol("crw"), labels, None, wanted, confidence, workers=1)
+        LabelJob(LAB, get_protocol("crw"), labels, None, wanted, confidence, False, workers=1)
     )
     record = {"video_id": "v", "path": str(place / "archive" / "v"), "correct": False}
     undisturbed = _labelled(worker, record, out)

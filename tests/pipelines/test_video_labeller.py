@@ -27,7 +27,7 @@ def labelled(place: Path) -> dict:
     """The worker's row of the video."""
     wanted = Wanted(place / "out", "auto", overlays=False)
     labels = LabelSource(place / "labels")
-    job = LabelJob(LAB, get_protocol("crw"), labels, None, wanted, confidence=None, workers=1)
+    job = LabelJob(LAB, get_protocol("crw"), labels, None, wanted, None, False, workers=1)
     record = {"video_id": "v", "path": str(place / "archive" / "v"), "correct": False}
     (row,) = VideoLabeller(job)({"videos": [record]})
     return row

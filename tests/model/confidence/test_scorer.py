@@ -39,6 +39,12 @@ def test_a_signal_that_is_not_known_counts_as_its_mean() -> None:
     assert unknown == pytest.approx(MODEL.probability(mean))
 
 
+def test_a_signal_far_from_its_mean_counts_as_three_deviations() -> None:
+    at_three = MODEL.z(ObjectSignals(cells=9, margin=0.5 - 3 * 0.25))
+    assert MODEL.z(ObjectSignals(cells=9, margin=-40.0)) == pytest.approx(at_three)
+    assert MODEL.z(ObjectSignals(cells=9, margin=0.5 - 2.9 * 0.25)) > at_three
+
+
 def test_an_object_that_is_not_there_has_its_own_probability() -> None:
     assert MODEL.probability(ObjectSignals(cells=0)) == 0.07
 
@@ -47,6 +53,10 @@ def test_extreme_values_stay_probabilities() -> None:
     steep = replace(MODEL, slope=1e4)
     assert steep.probability(ObjectSignals(cells=1, margin=-1.0)) == 0.0
     assert steep.probability(ObjectSignals(cells=1, margin=1.0)) == 1.0
+
+
+def test_it_says_which_signals_it_uses() -> None:
+    assert MODEL.uses("margin") and not MODEL.uses("return_overlap")
 
 
 def test_the_file_gives_the_model_back(tmp_path: Path) -> None:

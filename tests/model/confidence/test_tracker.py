@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.confidence.return_check import ReturnCheck
 from model.confidence.scorer import load_confidence_model
 from model.confidence.tracker import ObjectConfidence, VideoConfidence
 from model.metrics.davis import region_similarity
@@ -104,6 +105,32 @@ def test_a_place_that_was_seen_is_lost_and_one_that_never_was_is_not() -> None:
     gone, never = confidence.step(frame_at(2), replace(result, carried=(carried,)))
     assert gone.flags == ("lost",) and gone.confidence == load_confidence_model().absent
     assert never.flags == () and never.confidence is None
+
+
+def test_the_way_back_leads_to_the_latest_annotated_frame() -> None:
+    propagator = Propagator(LabEncoder(), PROTOCOL, diagnose=True)
+    confidence = VideoConfidence(None, ReturnCheck(LabEncoder(), PROTOCOL))
+    alone = ReturnCheck(LabEncoder(), PROTOCOL)  # it encodes what it is given
+    again = {2: MaskAnnotation(mask_of((30, 24, 40, 40)))}
+    for time in range(5):
+        frame_HW3 = frame_at(time)
+        given = [again[time]] if time in again else []
+        if time == 0:
+            result = propagator.start(frame_HW3, mask_of(START))
+            (judged,) = confidence.start(frame_HW3, result)
+        else:
+            result = propagator.step(frame_HW3, given)
+            (judged,) = confidence.step(frame_HW3, result, given)
+        if time in (0, 2):
+            assert math.isnan(judged.signals.return_overlap)
+            alone.start(frame_HW3, replace(result, features_CHW=None))
+        else:
+            expected = alone.step(frame_HW3, replace(result, features_CHW=None))
+            assert judged.signals.return_overlap == pytest.approx(expected["mask", 1])
+            assert expected["mask", 1] > 0.7
+    # Another video, of which no frame is annotated yet.
+    (judged,) = confidence.start(frame_at(0), propagator.step(frame_at(0)), [])
+    assert math.isnan(judged.signals.return_overlap)
 
 
 def test_what_a_person_annotated_is_certain() -> None:
