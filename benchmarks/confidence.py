@@ -141,7 +141,7 @@ def main(options: Annotated[Options | None, Parameter(name="*")] = None) -> None
             found = f"{judged(p_N, good_others_N, others)}; {calibration(p_N, good_others_N)}"
             figures[name] = f"{found}; J below 0.5 in {1 - good_others_N.mean():.3f}"
     if options.picture is not None:
-        draw(transferred(fitted, samples), good_N, options.picture)
+        draw(transferred(fitted, samples), samples, options.picture)
     if options.to is not None:
         model = fit_confidence(fitted, description(options, fitted))
         options.to.write_text(model.to_json())

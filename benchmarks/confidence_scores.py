@@ -3,7 +3,7 @@
 Shape suffixes: N samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -17,8 +17,10 @@ from pipelines.confidence_fit import good_samples
 from pipelines.confidence_samples import Sample
 
 DRAWS = 1000
+LIMITS = (0.025, 0.975)
 REVIEWED = 0.1
 BINS = 10
+LEAST_IN_BIN = 5
 
 
 def signals_alone(samples: Sequence[Sample]) -> dict[str, NDArray[np.float64]]:
@@ -48,15 +50,12 @@ def judged(
 ) -> str:
     """AUROC with its 95 % interval over sequences, how many failures the worst tenth holds, and what has to
     be reviewed to find half of them."""
-    video_N = np.array([s.video_id for s in samples])
-    rows = [np.flatnonzero(video_N == video) for video in np.unique(video_N)]
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        index = np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])
-        if 0 < good_N[index].mean() < 1:
-            drawn.append(roc_auc_score(good_N[index], score_N[index]))
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    drawn = [
+        roc_auc_score(good_N[index_N], score_N[index_N])
+        for index_N in _draws(samples)
+        if 0 < good_N[index_N].mean() < 1
+    ]
+    low, high = np.quantile(drawn, LIMITS)
     found = failures_found(score_N, good_N, REVIEWED)
     auroc = roc_auc_score(good_N, score_N)
     half = np.searchsorted(
@@ -66,6 +65,15 @@ def judged(
         f"AUROC {auroc:.3f} [{low:.3f}, {high:.3f}], worst tenth finds {found:.3f}, "
         f"half in the worst {(half + 1) / len(good_N):.3f}"
     )
+
+
+def _draws(samples: Sequence[Sample]) -> Iterator[NDArray[np.int64]]:
+    """Samples of as many sequences as there are, drawn with replacement."""
+    video_N = np.array([s.video_id for s in samples])
+    rows = [np.flatnonzero(video_N == video) for video in np.unique(video_N)]
+    rng = np.random.default_rng(0)
+    for _ in range(DRAWS):
+        yield np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])
 
 
 def failures_found(
@@ -79,7 +87,7 @@ def failures_found(
 def calibration(p_N: NDArray[np.float64], good_N: NDArray[np.bool_]) -> str:
     """Expected calibration error over ten equal intervals (Naeini, Cooper and Hauskrecht 2015): the mean
     distance of the share that is right from the mean confidence. And the Brier score."""
-    place_N = np.clip((p_N * BINS).astype(int), 0, BINS - 1)
+    place_N = _bins(p_N)
     count = np.bincount(place_N, minlength=BINS)
     gap = np.bincount(place_N, weights=p_N, minlength=BINS)
     gap -= np.bincount(place_N, weights=good_N, minlength=BINS)
@@ -87,20 +95,25 @@ def calibration(p_N: NDArray[np.float64], good_N: NDArray[np.bool_]) -> str:
     return f"calibration error {error:.3f}, Brier score {brier_score_loss(good_N, p_N):.3f}"
 
 
-def draw(p_N: NDArray[np.float64], good_N: NDArray[np.bool_], file: Path) -> None:
-    """How often labels of a confidence are right, and how many failures a reviewer finds."""
+def _bins(p_N: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.clip((p_N * BINS).astype(int), 0, BINS - 1)
+
+
+def draw(p_N: NDArray[np.float64], samples: Sequence[Sample], file: Path) -> None:
+    """How often labels of a confidence are right, with 95 % intervals over sequences, and how many failures
+    a reviewer finds."""
+    good_N, place_N = good_samples(samples), _bins(p_N)
+    shares = [_shares(place_N[index_N], good_N[index_N]) for index_N in _draws(samples)]
+    low, high = np.nanquantile(shares, LIMITS, axis=0)
     matplotlib.use("agg")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
-    edges = np.linspace(0, 1, 11)
-    place_N = np.clip(np.digitize(p_N, edges) - 1, 0, 9)
-    filled = [b for b in range(10) if (place_N == b).sum() >= 5]
+    filled = [b for b in range(BINS) if (place_N == b).sum() >= LEAST_IN_BIN]
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    left.plot(
-        [p_N[place_N == b].mean() for b in filled],
-        [good_N[place_N == b].mean() for b in filled],
-        marker="o",
-    )
-    left.bar(edges[:-1] + 0.05, np.bincount(place_N, minlength=10) / len(p_N), 0.09, alpha=0.25)
+    confidence = [p_N[place_N == b].mean() for b in filled]
+    left.plot(confidence, _shares(place_N, good_N)[filled], marker="o")
+    left.vlines(confidence, low[filled], high[filled], alpha=0.5)
+    middle = (np.arange(BINS) + 0.5) / BINS
+    left.bar(middle, np.bincount(place_N, minlength=BINS) / len(p_N), 0.9 / BINS, alpha=0.25)
     left.set(xlabel="confidence", ylabel="share with J >= 0.5 (bars: share of samples)")
     share = np.linspace(0, 1, 101)
     right.plot(
@@ -114,3 +127,10 @@ def draw(p_N: NDArray[np.float64], good_N: NDArray[np.bool_], file: Path) -> Non
     right.legend()
     figure.tight_layout()
     figure.savefig(file, dpi=100)
+
+
+def _shares(place_N: NDArray[np.int64], good_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of each interval of the confidence how many are right; NaN where there is none."""
+    count = np.bincount(place_N, minlength=BINS)
+    right = np.bincount(place_N, weights=good_N, minlength=BINS)
+    return np.divide(right, count, out=np.full(BINS, np.nan), where=count > 0)

@@ -1,12 +1,15 @@
 """Which frame to annotate next: the rule of `pipelines/review/next_frame.py` against chance and the middle.
 
     python -m benchmarks.next_frame --archive $HUETRACK_DATA/eval --model lab --json next_frame.json
+    python -m benchmarks.next_frame --archive $HUETRACK_DATA/eval --model runs/first+lab \
+        --samples build/alone build/joined
 
 Every sequence (VIDEO/frames, VIDEO/masks, all frames annotated) is propagated from its first mask, with
 confidences. Then single frames are corrected with the true mask: the one the rule names, the middle one, the
 least sure one, and a few evenly spread over the video, whose mean is what chance would bring and whose best
 is a bound. The gain is the J that is won, summed over objects and frames, the corrected frame with them.
-A sequence where the rule names no frame counts with a gain of 0 for it.
+A sequence where the rule names no frame counts with a gain of 0 for it. With `--samples`, which
+`benchmarks.confidence` left in its --cache, each sequence has a confidence model that was fitted without it.
 """
 
 import argparse
@@ -19,13 +22,15 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.confidence import cached
 from benchmarks.figures import show
-from model.confidence.scorer import load_confidence_model
+from model.confidence.scorer import ConfidenceModel, load_confidence_model
 from model.confidence.tracker import VideoConfidence
 from model.metrics.davis import region_similarity
 from model.propagation.annotations import MaskAnnotation
 from model.propagation.engine import LabelPropagator
 from model.propagation.protocols import get_protocol
+from pipelines.confidence_fit import fit_confidence
 from pipelines.footage import find_footage
 from pipelines.labels.formats import open_labels
 from pipelines.models import build_propagator, parse_model
@@ -54,6 +59,7 @@ def main() -> None:
         "--height-px", type=int, default=240, help="taller videos are reduced to it"
     )
     parser.add_argument("--tries", type=int, default=6, help="frames that stand for chance")
+    parser.add_argument("--samples", type=Path, nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -65,10 +71,14 @@ def main() -> None:
         diagnose=True,
     )
     found = []
+    samples = [sample for cache in arguments.samples for sample in cached(cache)]
     for name, frames, truth in _annotated(
         arguments.archive, arguments.sequences, arguments.height_px
     ):
-        found.append(_propagated(name, frames, truth, propagator))
+        scorer = load_confidence_model()
+        if samples:
+            scorer = fit_confidence([s for s in samples if s.video_id != name], {})
+        found.append(_propagated(name, frames, truth, propagator, scorer))
         print(f"{name[:50]}: J {np.nanmean(found[-1].j_OT[:, 1:]):.3f} before", flush=True)
     rows = []
     for each in found:
@@ -118,10 +128,14 @@ def _annotated(
 
 
 def _propagated(
-    name: str, frames: list[np.ndarray], truth: list[np.ndarray], propagator: LabelPropagator
+    name: str,
+    frames: list[np.ndarray],
+    truth: list[np.ndarray],
+    propagator: LabelPropagator,
+    scorer: ConfidenceModel,
 ) -> AnnotatedVideo:
     ids = [int(i) for i in np.unique(truth[0]) if i]
-    judge = VideoConfidence(load_confidence_model())
+    judge = VideoConfidence(scorer)
     confidence_OT = np.full((len(ids), len(frames)), np.nan, np.float32)
     bits_OT = np.zeros(confidence_OT.shape, np.uint8)
     j_OT = np.full(confidence_OT.shape, np.nan)
