@@ -205,7 +205,7 @@ def transferred(
 def description(options: Options, samples: Sequence[Sample]) -> dict[str, Any]:
     """For people who read the model's file."""
     return {
-        "model": Path(options.model).name,
+        "model": Path(options.model).name.replace(".safetensors", ""),
         "and": [cache.name for cache in options.also],
         "protocol": options.protocol,
         "short_side_px": options.short_side_px,
