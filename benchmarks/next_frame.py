@@ -28,12 +28,12 @@ from model.confidence.scorer import ConfidenceModel, load_confidence_model
 from model.confidence.tracker import VideoConfidence
 from model.metrics.davis import region_similarity
 from model.propagation.annotations import MaskAnnotation
-from model.propagation.engine import LabelPropagator
+from model.propagation.engine import Propagator
 from model.propagation.protocols import get_protocol
 from pipelines.confidence_fit import fit_confidence
 from pipelines.footage import find_footage
 from pipelines.labels.formats import open_labels
-from pipelines.models import build_propagator, parse_model
+from pipelines.models import build_encoder, parse_model
 from pipelines.review.next_frame import next_frames
 from pipelines.review.reviewed import LOW_BIT, LOW_CONFIDENCE, ReviewedVideo
 
@@ -45,6 +45,8 @@ class AnnotatedVideo:
     video: ReviewedVideo
     frames: list[np.ndarray]
     truth: list[np.ndarray]
+    features: list[torch.Tensor]
+    """Of each frame, so that none is encoded again for every frame that is tried."""
     j_OT: np.ndarray
 
 
@@ -64,13 +66,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    propagator = build_propagator(
-        parse_model(arguments.model, untrained_width=64, seed=0),
-        get_protocol(arguments.protocol, []),
-        "cpu",
-        diagnose=True,
-    )
-    found = []
+    protocol = get_protocol(arguments.protocol, [])
+    model = parse_model(arguments.model, untrained_width=64, seed=0)
+    encoder = build_encoder(model, protocol, "cpu")
+    found, rows = [], []
     samples = [sample for cache in arguments.samples for sample in cached(cache)]
     for name, frames, truth in _annotated(
         arguments.archive, arguments.sequences, arguments.height_px
@@ -78,11 +77,12 @@ def main() -> None:
         scorer = load_confidence_model()
         if samples:
             scorer = fit_confidence([s for s in samples if s.video_id != name], {})
-        found.append(_propagated(name, frames, truth, propagator, scorer))
-        print(f"{name[:50]}: J {np.nanmean(found[-1].j_OT[:, 1:]):.3f} before", flush=True)
-    rows = []
-    for each in found:
-        rows.append(_row(each, next_frames(each.video, False, 1), propagator, arguments.tries))
+        each = _propagated(
+            name, frames, truth, Propagator(encoder, protocol, diagnose=True), scorer
+        )
+        plain = Propagator(encoder, protocol)
+        found.append(each)
+        rows.append(_row(each, next_frames(each.video, False, 1), plain, arguments.tries))
         print(rows[-1], flush=True)
     labels = sum(each.j_OT[:, 1:].size for each in found)
     ways = ("rule", "least_sure", "middle", "chance", "best")
@@ -131,7 +131,7 @@ def _propagated(
     name: str,
     frames: list[np.ndarray],
     truth: list[np.ndarray],
-    propagator: LabelPropagator,
+    propagator: Propagator,
     scorer: ConfidenceModel,
 ) -> AnnotatedVideo:
     ids = [int(i) for i in np.unique(truth[0]) if i]
@@ -139,6 +139,7 @@ def _propagated(
     confidence_OT = np.full((len(ids), len(frames)), np.nan, np.float32)
     bits_OT = np.zeros(confidence_OT.shape, np.uint8)
     j_OT = np.full(confidence_OT.shape, np.nan)
+    features = []
     for t, frame_HW3 in enumerate(frames):
         result = propagator.step(frame_HW3) if t else propagator.start(frame_HW3, truth[0])
         judged = judge.step(frame_HW3, result) if t else judge.start(frame_HW3, result)
@@ -146,16 +147,18 @@ def _propagated(
             if each.object_id in ids and each.confidence is not None:
                 confidence_OT[ids.index(each.object_id), t] = each.confidence
         j_OT[:, t] = _j(ids, truth[t], result.mask_HW)
+        assert result.features_CHW is not None
+        features.append(result.features_CHW)
     bits_OT[confidence_OT < LOW_CONFIDENCE] = LOW_BIT
     anchor_T = np.arange(len(frames)) == 0
     names = tuple(f"{t:05d}" for t in range(len(frames)))
     kinds = ("mask",) * len(ids)
     video = ReviewedVideo(name, 24.0, names, anchor_T, tuple(ids), kinds, confidence_OT, bits_OT)
-    return AnnotatedVideo(video, frames, truth, j_OT)
+    return AnnotatedVideo(video, frames, truth, features, j_OT)
 
 
 def _row(
-    each: AnnotatedVideo, rule: Sequence[Any], propagator: LabelPropagator, tries: int
+    each: AnnotatedVideo, rule: Sequence[Any], propagator: Propagator, tries: int
 ) -> dict[str, Any]:
     count = len(each.frames)
     spread = np.unique(np.linspace(1, count - 1, tries + 2).round().astype(int)[1:-1]).tolist()
@@ -182,7 +185,7 @@ def _row(
     }
 
 
-def _gain(each: AnnotatedVideo, frame: int, propagator: LabelPropagator) -> float:
+def _gain(each: AnnotatedVideo, frame: int, propagator: Propagator) -> float:
     """J won by the true mask in a frame, summed over what follows.
 
     An annotation empties the memory of predictions, so what comes after it depends on annotated frames
@@ -193,7 +196,7 @@ def _gain(each: AnnotatedVideo, frame: int, propagator: LabelPropagator) -> floa
     won = 0.0
     for t in range(frame, len(each.frames)):
         given = [MaskAnnotation(each.truth[t])] if t == frame else []
-        result = propagator.step(each.frames[t], given)
+        result = propagator.step(each.frames[t], given, features_CHW=each.features[t])
         won += float(np.nansum(_j(ids, each.truth[t], result.mask_HW) - each.j_OT[:, t]))
     return won
 
