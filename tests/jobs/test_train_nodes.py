@@ -1,86 +1,29 @@
 """A machine of the cluster that is given notice and goes: a checkpoint first, then on elsewhere."""
 
-import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import ray
-from ray._raylet import GcsClient
-from ray.core.generated import autoscaler_pb2
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from jobs.tracking_uri import TrackingUri
 from jobs.train import train
 from model.errors import UserError
 from pipelines.run_folder import read_history
-from tests.jobs.conftest import Training
+from tests.machines import LONGEST_S, NOTICE_S, Machine, another_machine, wait_until
+from tests.trainings import Training
 
-LONGEST_S = 100.0
 STEPS = 400
-NOTICE_S = 1.0
 RECORD = "checkpoint_manager_snapshot.json"
-
-
-@dataclass
-class Machine:
-    """A second node of the Ray of these tests."""
-
-    process: subprocess.Popen[bytes]
-    node_id: str
-    gcs_address: str
-
-    def give_notice(self) -> None:
-        reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-        deadline_ms = int((time.time() + NOTICE_S) * 1000)
-        accepted, message = GcsClient(address=self.gcs_address).drain_node(
-            self.node_id, reason, "the spot price rose", deadline_ms
-        )
-        assert accepted, message
-
-    def take_away(self) -> None:
-        processes = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.terminate()  # as a machine that shuts down
-        _, alive = psutil.wait_procs(processes, timeout=3)
-        for process in alive:
-            process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")
 def machine(ray_session: None) -> Iterator[Machine]:
-    """With one CPU."""
-    address = ray.get_runtime_context().gcs_address
-    before = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    command = [Path(sys.executable).with_name("ray"), "start", "--address", address, "--num-cpus"]
-    command += ["1", "--min-worker-port", "0", "--max-worker-port", "0", "--block"]
-    command += ["--object-store-memory", "80000000"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)
-    )
-
-    def new_nodes() -> set[str]:
-        return {node["NodeID"] for node in ray.nodes() if node["Alive"]} - before
-
-    wait_until(lambda: bool(new_nodes()))
-    started = Machine(process, new_nodes().pop(), address)
-    yield started
-    if process.poll() is None:
-        started.take_away()
-    wait_until(lambda: not new_nodes())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + LONGEST_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited too long"
-        time.sleep(0.01)
+    with another_machine() as started:
+        yield started
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -124,7 +67,7 @@ def test_a_machine_that_is_given_notice_leaves_a_checkpoint_and_training_goes_on
         remove_placement_group(elsewhere)
         wait_until(lambda: time.monotonic() > gone_s)
         seen["before"] = losses(run)
-        machine.take_away()
+        machine.shut_down()
 
     leaver = threading.Thread(target=leave)
     leaver.start()
