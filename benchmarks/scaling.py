@@ -3,9 +3,9 @@
 `python -m benchmarks.scaling plan [--videos 300000 10000000] [--cores 16 64 256 1024 4096] ...` simulates the
 three jobs and prints hours, storage, requests to the object store, and what is busiest.
 `python -m benchmarks.scaling spot` does so for rising rates of interruptions.
-`python -m benchmarks.scaling add DATASET --name "two nodes" --nodes 2 --cores-per-node 1 --to FILE` takes down a real
-preprocessing (from its markers), and `python -m benchmarks.scaling check FILE` sets the simulation beside
-those.
+`python -m benchmarks.scaling add DATASET --name "two nodes" --nodes 2 --cores-per-node 1 --to FILE` takes
+down a real preprocessing (from its markers), and `python -m benchmarks.scaling check FILE` sets the
+simulation beside those.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.unit_costs VIDEOS [--json FILE]`. Every video of a folder is made into a shard of its
 own by a worker that is called directly; the CPU time of worker and decoder is fitted (least squares, none
-below zero) as so much a video, a sampled frame and a decoded megapixel. Then empty work (the dummy decoder) is
-preprocessed in four sizes, and the CPU time of the driver during the stage of shards is fitted as so much a
-task, a shard and a second of wall clock. CPU time says little of waiting, so that other work on the machine
+below zero) as so much a video, a sampled frame and a decoded megapixel. Then empty work (the dummy decoder)
+is preprocessed in four sizes, and the CPU time of the driver during the stage of shards is fitted as so much
+a task, a shard and a second of wall clock. CPU time says little of waiting, so that other work on the machine
 changes it little.
 """
 
@@ -136,11 +136,11 @@ def watched_stage() -> Iterator[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("videos", type=Path, nargs="+", help="folders of real videos")
+    parser.add_argument("videos", type=Path, help="folder of real videos")
     parser.add_argument("--every", type=int, default=1, help="of the videos take each so-manyeth")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
-    found = build_corpus([str(folder) for folder in options.videos], CorpusConfig()).videos
+    found = build_corpus([str(options.videos)], CorpusConfig()).videos
     config = PreprocessConfig(shards=ShardConfig(videos_per_shard=1))
     costs = video_costs(list(found)[:: options.every], config)
     show("unit costs", costs | driver_costs(), options.json)

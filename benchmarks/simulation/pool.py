@@ -6,6 +6,7 @@ requests that the object store answers, the link of the node. A lost node loses 
 they go back into the queue and begin anew, and another node takes its place after a while.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,8 +110,8 @@ class _Pool:
         self._environment = simpy.Environment()
         self._cluster = cluster
         self._random = np.random.default_rng(seed)
-        self._tasks = simpy.Store(self._environment)
-        self._tasks.items.extend(tasks)
+        self._tasks = deque(tasks)
+        self._returned = self._environment.event()
         self._left = len(tasks)
         self._done = self._environment.event()
         self._dispatch_s = dispatch_s
@@ -170,14 +171,12 @@ class _Pool:
         environment = self._environment
         ready_s = environment.now + self._dispatch()
         while True:
-            asked = self._tasks.get()
             try:
-                task = yield asked
+                while not self._tasks:
+                    yield self._returned
             except simpy.Interrupt:
-                if asked.triggered:  # at this very moment
-                    self._tasks.put(asked.value)
-                asked.cancel()
                 return
+            task = self._tasks.popleft()
             began_s = environment.now
             try:
                 yield environment.timeout(max(0.0, ready_s - environment.now))
@@ -188,7 +187,7 @@ class _Pool:
                 lost_s = environment.now - began_s
                 self._repeated_core_s += lost_s
                 self._longest_repeat_s = max(self._longest_repeat_s, lost_s)
-                self._tasks.put(task)
+                self._give_back(task)
                 return
             self._core_s += environment.now - began_s
             self._computed_s += task.core_s / self._cluster.core_speed
@@ -196,9 +195,14 @@ class _Pool:
             if not self._left:
                 self._done.succeed()
 
+    def _give_back(self, task: Task) -> None:
+        self._tasks.append(task)
+        self._returned.succeed()
+        self._returned = self._environment.event()
+
     def _dispatch(self) -> float:
         """Seconds until the driver will have handed out one more task, if there is one."""
-        return self._driver.wait_s(self._dispatch_s) if self._tasks.items else 0.0
+        return self._driver.wait_s(self._dispatch_s) if self._tasks else 0.0
 
     def _takes_s(self, task: Task, link: Queue) -> float:
         waits_s = [self._shared[name].wait_s(amount) for name, amount in task.shared.items()]
