@@ -33,7 +33,7 @@ from pipelines.decode import DecodeConfig
 from pipelines.manifest import Video, save_manifest
 from pipelines.preprocess import preprocess
 from pipelines.shard_maker import ShardConfig, ShardMaker, plan_shards
-from pipelines.shards import marker_path, read_marker
+from pipelines.shards import marker_from_json
 
 _SIZES = ((400, 1), (3000, 1), (12_000, 16), (24_000, 4))
 """Videos, and videos a shard: many shards a task and few, in short runs and long."""
@@ -64,10 +64,10 @@ def video_costs(videos: Sequence[Video], config: PreprocessConfig) -> dict[str, 
         maker = ShardMaker(config.decode, config.shards, codebook, *where)
         for plan in plan_shards(videos, 1):
             before = cpu_s(children=True)
-            list(maker({"plans": [asdict(plan)]}))
+            (made,) = maker({"plans": [asdict(plan)]})
             took = cpu_s(children=True) - before
-            marker = read_marker(marker_path(clips / plan.name))
-            if marker is not None and marker.frames:
+            marker = marker_from_json(made["marker"])
+            if marker.frames:
                 rows.append([1.0, marker.frames, decoded_megapixels(Path(videos[plan.index].uri))])
                 seconds.append(took)
     design, measured = np.array(rows), np.array(seconds)

@@ -154,6 +154,7 @@ def labelling(
             float(seconds + count * fetch_s),
             {"GET": count * rates.gets_a_video, "PUT": count * puts_a_video},
             count * corpus.bytes_a_video,
+            parts=count,
         )
         for count, seconds in sorted(zip(counts.tolist(), core_s, strict=True), key=lambda t: -t[1])
     ]
@@ -198,6 +199,7 @@ def _shard_tasks(
                 "PUT": few * rates.puts_a_shard,
             },
             many * (corpus.bytes_a_video + stored),
+            parts=few,
         )
         for few, many, seconds in zip(
             shards.tolist(), videos.tolist(), core_s.tolist(), strict=True

@@ -9,6 +9,7 @@ they go back into the queue and begin anew, and another node takes its place aft
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ class Task:
     shared: Mapping[str, float] = field(default_factory=dict)
     """Amounts of what all workers share, by name."""
     link_bytes: float = 0.0
+    parts: int = 1
+    """Of equal length. Those that are done when the task is lost are not repeated."""
 
 
 @dataclass(frozen=True)
@@ -177,25 +180,34 @@ class _Pool:
             except simpy.Interrupt:
                 return
             task = self._tasks.popleft()
-            began_s = environment.now
+            began_s, takes_s = environment.now, 0.0
             try:
                 yield environment.timeout(max(0.0, ready_s - environment.now))
                 began_s = environment.now
                 ready_s = began_s + self._dispatch()
-                yield environment.timeout(self._takes_s(task, link))
+                takes_s = self._takes_s(task, link)
+                yield environment.timeout(takes_s)
             except simpy.Interrupt:
-                lost_s = environment.now - began_s
-                self._repeated_core_s += lost_s
-                self._longest_repeat_s = max(self._longest_repeat_s, lost_s)
-                self._give_back(task)
+                self._lose(task, environment.now - began_s, takes_s)
                 return
-            self._core_s += environment.now - began_s
-            self._computed_s += task.core_s / self._cluster.core_speed
+            self._gain(task, takes_s)
             self._left -= 1
             if not self._left:
                 self._done.succeed()
 
-    def _give_back(self, task: Task) -> None:
+    def _gain(self, task: Task, seconds: float) -> None:
+        self._core_s += seconds
+        self._computed_s += task.core_s / self._cluster.core_speed
+
+    def _lose(self, task: Task, elapsed_s: float, takes_s: float) -> None:
+        """Put what is left of a task back into the queue, of which `elapsed_s` of `takes_s` have passed."""
+        done = min(floor(task.parts * elapsed_s / takes_s), task.parts - 1) if takes_s else 0
+        if done:
+            finished, task = _split(task, done)
+            self._gain(finished, takes_s * done / (done + task.parts))
+            elapsed_s -= takes_s * done / (done + task.parts)
+        self._repeated_core_s += elapsed_s
+        self._longest_repeat_s = max(self._longest_repeat_s, elapsed_s)
         self._tasks.append(task)
         self._returned.succeed()
         self._returned = self._environment.event()
@@ -207,3 +219,14 @@ class _Pool:
     def _takes_s(self, task: Task, link: Queue) -> float:
         waits_s = [self._shared[name].wait_s(amount) for name, amount in task.shared.items()]
         return max(task.core_s / self._cluster.core_speed, link.wait_s(task.link_bytes), *waits_s)
+
+
+def _split(task: Task, parts: int) -> tuple[Task, Task]:
+    """The first so many parts of a task, fewer than it has, and the others."""
+
+    def of(count: int) -> Task:
+        share = count / task.parts
+        shared = {name: amount * share for name, amount in task.shared.items()}
+        return Task(task.core_s * share, shared, task.link_bytes * share, count)
+
+    return of(parts), of(task.parts - parts)

@@ -54,9 +54,9 @@ class PreprocessRates:
     worker_bytes: float = 371e6
     gets_a_video: float = 1.0
     gets_a_shard: float = 2.0
-    """Its rows of the manifest, and its marker, which the driver reads."""
-    puts_a_shard: float = 3.0
-    """Its old marker deleted, shard and marker written."""
+    """Is it there already? And its rows of the manifest, at most."""
+    puts_a_shard: float = 2.0
+    """The shard and its marker."""
 
 
 @dataclass(frozen=True)
