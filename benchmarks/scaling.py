@@ -114,10 +114,10 @@ def show_labelling(corpora: Iterable[Corpus], cores: Sequence[int], store: Objec
                 ("a frame", ArchiveRates()),
                 ("a video", replace(ArchiveRates(), puts_a_frame=0.0)),
             ):
-                stage = labelling(corpus, cluster_of(count), store, rates)
-                hours = f"{stage.outcome.seconds / 3600:,.1f}"
-                rows.append([f"{corpus.videos:,}", name, str(count), hours, *_busy(stage)])
-    _print(rows, "videos", "a file of labels", "cores", "hours", *_BUSY)
+                stages = labelling(corpus, cluster_of(count), store, rates)
+                hours = [f"{stage.outcome.seconds / 3600:,.1f}" for stage in stages]
+                rows.append([f"{corpus.videos:,}", name, str(count), *hours, *_busy(stages[-1])])
+    _print(rows, "videos", "a file of labels", "cores", "headers, h", "propagate, h", *_BUSY)
 
 
 def show_training(gpus: Sequence[int]) -> None:
@@ -139,7 +139,7 @@ def show_spot(corpus: Corpus, cores: int, store: ObjectStore) -> None:
         jobs = (
             ("preprocess", preprocessing(corpus, cluster, store)[-1]),
             ("train, 8 nodes of one GPU", trained),
-            ("propagate", labelling(corpus, cluster, store)),
+            ("propagate", labelling(corpus, cluster, store)[-1]),
         )
         for name, stage in jobs:
             outcome = stage.outcome
@@ -167,12 +167,12 @@ def show_check(file: Path) -> None:
             str(c.run.nodes),
             str(c.run.cores_per_node),
             f"{c.run.stage_s:.1f}",
-            f"{c.simulated_s:.1f}",
-            f"{c.ratio:.2f}",
+            *(f"{s:.1f} ({s / c.run.stage_s:.2f} x)" for s in (c.from_own_s, c.from_reference_s)),
         ]
         for c in compare(load_runs(file))
     ]
-    _print(rows, "run", "nodes", "cores a node", "measured, s", "simulated, s", "ratio")
+    simulated = ("simulated from its own shards, s", "from those of the reference, s")
+    _print(rows, "run", "nodes", "cores a node", "measured, s", *simulated)
 
 
 _BUSY = ("GET/s", "PUT/s", "busiest", "its load")

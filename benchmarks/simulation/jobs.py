@@ -142,8 +142,8 @@ def labelling(
     store: ObjectStore,
     rates: ArchiveRates = ArchiveRates(),  # noqa: B008  # frozen
     seed: int = 0,
-) -> StageCost:
-    """An archive labelled: a video is one worker's from its first to its last frame."""
+) -> list[StageCost]:
+    """An archive labelled: headers read, then videos, each one worker's from its first to its last frame."""
     videos = [(None, round(corpus.frames))] * corpus.videos
     counts = np.array([len(task) for task in share_out_videos(videos, cluster.cores)])
     core_s = _spread(counts, corpus.frames * rates.core_s_a_frame, rates.spread, seed)
@@ -168,14 +168,20 @@ def labelling(
     a_frame = (
         rates.mask_bytes_a_frame + rates.overlay_bytes_a_frame + rates.prediction_bytes_a_frame
     )
-    return StageCost(
-        "propagate",
-        outcome,
-        gets=corpus.videos * rates.gets_a_video,
-        puts=corpus.videos * puts_a_video,
-        read_bytes=corpus.videos * corpus.bytes_a_video,
-        written_bytes=corpus.videos * corpus.frames * a_frame,
-    )
+    headers = corpus.videos * rates.header_gets
+    return [
+        StageCost(
+            "headers", _alone(headers * store.first_byte_s / rates.headers_at_once), gets=headers
+        ),
+        StageCost(
+            "propagate",
+            outcome,
+            gets=corpus.videos * rates.gets_a_video,
+            puts=corpus.videos * puts_a_video,
+            read_bytes=corpus.videos * corpus.bytes_a_video,
+            written_bytes=corpus.videos * corpus.frames * a_frame,
+        ),
+    ]
 
 
 def _shard_tasks(

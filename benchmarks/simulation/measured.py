@@ -1,7 +1,7 @@
 """Real runs of preprocessing, as records, and what the simulation says of them.
 
-The shard seconds of one run (its markers) drive the simulation of the others, so that only handing out,
-waiting and starting are put to the test, not the speed of a machine.
+Shards' seconds (their markers) drive it. With those of the run itself, handing out and waiting are put to the
+test; with those of the smallest run, also whether a core of many does as much as one alone.
 """
 
 import json
@@ -36,14 +36,11 @@ class Comparison:
     """A run beside its simulation."""
 
     run: MeasuredRun
-    simulated_s: float
+    from_own_s: float
+    """Simulated with its own shards' seconds."""
+    from_reference_s: float
+    """With those of the reference."""
     reference: bool
-    """The others are computed from this one."""
-
-    @property
-    def ratio(self) -> float:
-        """Simulated to measured."""
-        return self.simulated_s / self.run.stage_s
 
 
 def run_of(dataset: Location, name: str, nodes: int, cores_per_node: int) -> MeasuredRun:
@@ -77,26 +74,31 @@ def compare(
     runs: Sequence[MeasuredRun],
     rates: PreprocessRates = PreprocessRates(),  # noqa: B008  # frozen
 ) -> list[Comparison]:
-    """The run with the fewest cores is the reference: of it come the shards' seconds, and the time in which
-    its workers were not at shards, which is taken for the start of the stage."""
+    """The run with the fewest cores is the reference. The time in which its worker was not at shards is taken
+    for the start of the stage, in all runs."""
     reference = min(runs, key=lambda run: run.nodes * run.cores_per_node)
-    bare_s = _simulated_s(reference, reference, rates, start_s=0.0)
+    bare_s = _simulated_s(reference, reference.shard_s, rates, start_s=0.0)
     start_s = max(0.0, reference.stage_s - bare_s)
     return [
-        Comparison(run, _simulated_s(run, reference, rates, start_s), run is reference)
+        Comparison(
+            run,
+            from_own_s=_simulated_s(run, run.shard_s, rates, start_s),
+            from_reference_s=_simulated_s(run, reference.shard_s, rates, start_s),
+            reference=run is reference,
+        )
         for run in runs
     ]
 
 
 def _simulated_s(
-    run: MeasuredRun, reference: MeasuredRun, rates: PreprocessRates, start_s: float
+    run: MeasuredRun, shard_s: Sequence[float], rates: PreprocessRates, start_s: float
 ) -> float:
-    if len(run.shard_s) != len(reference.shard_s):
-        raise SystemExit(f"{run.name} and {reference.name} have other numbers of shards")
+    if len(run.shard_s) != len(shard_s):
+        raise SystemExit(f"{run.name}: {len(run.shard_s)} shards, the reference has {len(shard_s)}")
     cluster = Cluster(run.nodes, run.cores_per_node, start_s=start_s)
-    plans = [ShardPlan(i, 0, 0, None) for i in range(len(reference.shard_s))]
+    plans = [ShardPlan(i, 0, 0, None) for i in range(len(shard_s))]
     tasks = [
-        Task(sum(reference.shard_s[plan.index] for plan in group))
+        Task(sum(shard_s[plan.index] for plan in group))
         for group in share_out(plans, cluster.cores)
     ]
     return work_through(tasks, cluster, dispatch_s=rates.driver_s_a_task).seconds

@@ -85,7 +85,12 @@ class ArchiveRates:
     overlay_bytes_a_frame: float = 4.5e3
     prediction_bytes_a_frame: float = 0.7e3
     driver_s_a_task: float = 0.004
-    gets_a_video: float = 9.0
+    headers_at_once: int = 16
+    """Which the driver reads of all videos before the first is labelled."""
+    header_gets: float = 2.0
+    gets_a_video: float = 10.0
+    """Beside its header: the video and its labels (3), what is there of it already (4), its predictions for
+    the totals (3). Counted as an S3 server saw them, as are those that follow."""
     puts_a_video: float = 6.0
     """Beside masks, of which each frame's is an object of its own."""
     puts_a_frame: float = 1.0

@@ -62,11 +62,13 @@ def test_an_interruption_repeats_a_shard_a_core_at_most() -> None:
 
 
 def test_a_file_of_labels_for_every_frame_is_what_an_archive_asks_most_of_the_store() -> None:
-    a_frame = labelling(CORPUS, Cluster(64, 16), AT_ONCE)
+    _, a_frame = labelling(CORPUS, Cluster(64, 16), AT_ONCE)
     assert a_frame.busiest == "PUT"
     assert a_frame.outcome.seconds == pytest.approx(a_frame.puts / 3500, rel=0.02)
     assert a_frame.puts == 16_000 * (250 + ArchiveRates().puts_a_video)
-    a_video = labelling(CORPUS, Cluster(64, 16), AT_ONCE, replace(ArchiveRates(), puts_a_frame=0.0))
+    _, a_video = labelling(
+        CORPUS, Cluster(64, 16), AT_ONCE, replace(ArchiveRates(), puts_a_frame=0.0)
+    )
     assert a_video.busiest == "cores"
 
 
@@ -89,10 +91,12 @@ def run(name: str, cores: int, stage_s: float) -> MeasuredRun:
 def test_runs_are_computed_from_the_smallest_one() -> None:
     """Its shards take 14 s and it started for 3; of two cores one makes 2 + 5, the other 3 + 4."""
     no_driver = PreprocessRates(driver_s_a_task=0.0)
-    two, one = compare([run("two", 2, 12.0), run("one", 1, 17.0)], no_driver)
-    assert (one.reference, one.simulated_s, one.ratio) == (True, pytest.approx(17.0), 1.0)
-    assert (two.reference, two.simulated_s) == (False, pytest.approx(3.0 + 7.0))
-    assert two.ratio == pytest.approx(10.0 / 12.0)
+    slower = replace(run("two", 2, 12.0), shard_s=(4.0, 6.0, 10.0, 8.0))
+    two, one = compare([slower, run("one", 1, 17.0)], no_driver)
+    assert one.reference and not two.reference
+    assert one.from_own_s == one.from_reference_s == pytest.approx(17.0)
+    assert two.from_reference_s == pytest.approx(3.0 + 7.0)
+    assert two.from_own_s == pytest.approx(3.0 + 14.0)
 
 
 def test_a_dataset_tells_of_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
