@@ -33,6 +33,7 @@ from pipelines.progress import Progress, Remark
 from pipelines.propagation_folder import LABEL_FOLDERS
 from pipelines.review.page import PAGE, write_review_page
 from pipelines.storage import Location, local_file, remove_files
+from pipelines.vos_meta import write_vos_meta
 
 COLLECTION = "labels.json"
 """All videos in one file, where the format has room for them: made from the files of single ones, at the
@@ -226,6 +227,8 @@ def run_propagation(
         collect_coco_videos(options.out / "labels", collection)
     elif collection.is_file():
         remove_files([collection])
+    if options.out_format == "youtube-vos":
+        write_vos_meta(options.out)
     return summary
 
 

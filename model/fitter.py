@@ -42,8 +42,8 @@ class FitConfig:
     """Steps between two log records."""
     validate_every: int = 500
     """Steps between two validations on held-out videos."""
-    checkpoint_every: int = 500
-    """Steps between two checkpoints."""
+    checkpoint_every: int = 250
+    """Steps between two checkpoints: what a restart repeats at most. By default less than a virtual epoch."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "accumulate", "log_every", "validate_every", "checkpoint_every"):

@@ -31,11 +31,12 @@ from pipelines.shards import (
     ShardWriter,
     VideoError,
     clip_schema,
-    marker_path,
+    marker_to_json,
+    read_marker,
     shard_name,
     write_marker,
 )
-from pipelines.storage import Location, remove_files, write_atomically
+from pipelines.storage import Location, write_atomically
 from pipelines.targets import colour_codes, pack_one_hot
 
 PASSING_KINDS = frozenset({"crashed", "storage"})
@@ -129,25 +130,31 @@ class ShardMaker:
         self._schema = clip_schema(self._format, codebook.fingerprint)
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Column `failed` says why a shard could not be stored; it is empty when all is well."""
+        """Column `failed` says why a shard could not be stored; it is empty when all is well, and `marker`
+        is the shard's marker."""
         for record in row["plans"]:
             plan = ShardPlan(**record)
             try:
-                self._make(plan, self._manifest.videos(plan.start, plan.stop))
+                marker = self._made_before(plan) or self._make(plan)
             except StorageError as error:
-                yield {"shard": plan.name, "failed": str(error)}
+                yield {"failed": str(error), "marker": ""}
                 return
             except OSError as error:  # a full disk, for one
                 cause = os.strerror(error.errno) if error.errno else str(error)
                 where = f"{self._folder / plan.name}: {cause}"
-                yield {"shard": plan.name, "failed": where}
+                yield {"failed": where, "marker": ""}
                 return
-            yield {"shard": plan.name, "failed": ""}
+            yield {"failed": "", "marker": marker_to_json(marker)}
 
-    def _make(self, plan: ShardPlan, videos: Manifest) -> None:
+    def _made_before(self, plan: ShardPlan) -> Marker | None:
+        """Of a shard that was committed before this task's worker died, and the task began anew."""
+        marker = read_marker(self._folder / plan.name)
+        return marker if marker is not None and marker.fingerprint == self._fingerprint else None
+
+    def _make(self, plan: ShardPlan) -> Marker:
         started_s = time.monotonic()
+        videos = self._manifest.videos(plan.start, plan.stop)
         shard = self._folder / plan.name
-        remove_files([marker_path(shard)])
         failures: dict[str, VideoError] = {}
         tries: Counter[str] = Counter()
         rows = 0
@@ -163,21 +170,20 @@ class ShardMaker:
 
         size = write_atomically(shard, write)
         errors = sorted(failures.values(), key=lambda error: error.video_id)
-        write_marker(
-            Marker(
-                shard=plan.name,
-                rows=rows,
-                bytes=size,
-                frames=rows * self._format.frames,
-                videos=len(videos),
-                seconds=round(time.monotonic() - started_s, 3),
-                errors=dict(sorted(Counter(error.kind for error in errors).items())),
-                error_rows=errors,
-                fingerprint=self._fingerprint,
-                peak_rss_mb=(peak_rss_bytes("self") + self._decoder.peak_rss_bytes()) >> 20,
-            ),
-            shard,
+        marker = Marker(
+            shard=plan.name,
+            rows=rows,
+            bytes=size,
+            frames=rows * self._format.frames,
+            videos=len(videos),
+            seconds=round(time.monotonic() - started_s, 3),
+            errors=dict(sorted(Counter(error.kind for error in errors).items())),
+            error_rows=errors,
+            fingerprint=self._fingerprint,
+            peak_rss_mb=(peak_rss_bytes("self") + self._decoder.peak_rss_bytes()) >> 20,
         )
+        write_marker(marker, shard)
+        return marker
 
     def _write(
         self, path: Path, videos: Manifest, failures: dict[str, VideoError], tries: Counter[str]

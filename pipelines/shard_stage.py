@@ -13,8 +13,8 @@ from pipelines.progress import Meter, Progress
 from pipelines.ray_rows import groups_as_rows
 from pipelines.s3 import StorageError
 from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan
-from pipelines.shards import Marker, read_marker, read_markers
-from pipelines.storage import Location
+from pipelines.shards import Marker, marker_from_json, marker_path, read_markers
+from pipelines.storage import Location, remove_files
 
 MakerArguments = tuple[DecodeConfig, ShardConfig, Codebook, Location, Location, str]
 """Of `ShardMaker`: settings, codebook, the manifest's file, the folder of the shards, and the fingerprint
@@ -52,21 +52,21 @@ def make_shards(
     started_s = time.monotonic()
     *_, clips, wanted = maker
     clips.mkdir(parents=True, exist_ok=True)
+    found = read_markers(clips)
     valid = {
         name: marker
-        for name, marker in read_markers(clips).items()
+        for name, marker in found.items()
         if marker.fingerprint == wanted and not (retry_errors and marker.error_rows)
     }
+    # A worker takes a shard with a marker for one that was made in this run.
+    remove_files([marker_path(clips / name) for name in sorted(found.keys() - valid.keys())])
     markers = {plan.name: valid.get(plan.name) for plan in plans}
     pending = [plan for plan in plans if markers[plan.name] is None]
     made: list[Marker] = []
     meter = Meter()
     progress("shards", len(plans) - len(pending), len(plans), meter.now())
     if pending:
-        for shard in _committed(pending, maker, workers):
-            marker = read_marker(clips / shard)
-            if marker is None:
-                raise RuntimeError(f"{clips / shard}: committed, but its marker is not valid")
+        for marker in _committed(pending, maker, workers):
             markers[marker.shard] = marker
             made.append(marker)
             work = meter.add(
@@ -83,8 +83,11 @@ def make_shards(
     return Shards(every, made, time.monotonic() - started_s)
 
 
-def _committed(pending: Sequence[ShardPlan], maker: MakerArguments, workers: int) -> Iterator[str]:
-    """Names of the shards as they are committed, in no order."""
+def _committed(
+    pending: Sequence[ShardPlan], maker: MakerArguments, workers: int
+) -> Iterator[Marker]:
+    """Of the shards as they are committed, in no order. They come with the rows: the driver asks the store
+    for nothing while many workers make shards."""
     groups = share_out(pending, workers)
     dataset = groups_as_rows(
         [[asdict(plan) for plan in group] for group in groups],
@@ -102,7 +105,7 @@ def _committed(pending: Sequence[ShardPlan], maker: MakerArguments, workers: int
     for row in dataset.iter_rows():
         if row["failed"]:
             raise StorageError(f"{row['failed']}; a rerun goes on from here")
-        yield row["shard"]
+        yield marker_from_json(row["marker"])
 
 
 def share_out(pending: Sequence[ShardPlan], workers: int) -> list[list[ShardPlan]]:

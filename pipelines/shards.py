@@ -188,7 +188,7 @@ def write_marker(marker: Marker, shard: Location) -> None:
 def read_marker(shard: Location) -> Marker | None:
     """The shard's marker, or None when it is missing, damaged or does not fit the file."""
     try:
-        return _marker(marker_path(shard).read_bytes(), size_bytes(shard))
+        return _fitting(marker_path(shard).read_bytes(), size_bytes(shard))
     except OSError:
         return None
 
@@ -204,20 +204,29 @@ def read_markers(clips: AnyLocation) -> dict[str, Marker]:
     ]
     contents = read_all([marker for _, marker in pairs])
     markers = {
-        shard.name: _marker(content, size_bytes(shard))
+        shard.name: _fitting(content, size_bytes(shard))
         for (shard, _), content in zip(pairs, contents, strict=True)
     }
     return {name: marker for name, marker in markers.items() if marker is not None}
 
 
-def _marker(content: bytes, shard_bytes: int) -> Marker | None:
+def _fitting(content: bytes, shard_bytes: int) -> Marker | None:
     try:
-        record: dict[str, Any] = json.loads(content)
-        record["error_rows"] = [VideoError(**row) for row in record["error_rows"]]
-        marker = Marker(**record)
+        marker = marker_from_json(content)
     except (ValueError, KeyError, TypeError):
         return None
     return marker if marker.bytes == shard_bytes else None
+
+
+def marker_to_json(marker: Marker) -> str:
+    return json.dumps(asdict(marker))
+
+
+def marker_from_json(content: str | bytes) -> Marker:
+    """Raises `ValueError`, `KeyError` or `TypeError` for something else."""
+    record: dict[str, Any] = json.loads(content)
+    record["error_rows"] = [VideoError(**row) for row in record["error_rows"]]
+    return Marker(**record)
 
 
 def committed_shards(dataset: AnyLocation) -> dict[AnyLocation, Marker]:

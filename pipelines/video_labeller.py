@@ -120,7 +120,7 @@ class VideoLabeller:
                 return LabelledRow(
                     video_id, uri, kind="crashed", message=message, attempts=MOST_ATTEMPTS
                 )
-            made = self._committed_before(video_id) if attempt > 1 and not correct else None
+            made = None if correct else self._committed_before(video_id)
             made = made or self._maker.make(footage, correct=correct)
         except Exception as error:  # one video must not cost the others
             row = _failure(LabelledRow(video_id, uri), error, self._out)
@@ -131,7 +131,7 @@ class VideoLabeller:
         return row
 
     def _committed_before(self, video_id: str) -> Made | None:
-        """A video that a worker finished before it was killed."""
+        """A video that was finished before this task's worker died, and the task began anew."""
         facts = read_facts(predictions_of(self._out, video_id))
         return None if facts is None else Made("made", facts.video.frames)
 

@@ -31,12 +31,22 @@ def test_every_key_of_a_recipe_is_a_setting_and_has_effect(
                 assert shown == value
 
 
+@pytest.mark.parametrize("recipe", [None, *RECIPES], ids=lambda path: path.stem if path else "none")
+def test_a_restart_repeats_a_virtual_epoch_at_most(recipe: Path | None) -> None:
+    settings = {} if recipe is None else yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    batches = settings.get("batches", {})
+    batches = {key: value for key, value in batches.items() if key != "augment"}
+    fit = FitConfig(**settings.get("fit", {}))
+    assert fit.checkpoint_every <= BatchConfig(**batches).batches_per_epoch
+    assert fit.validate_every % fit.checkpoint_every == 0
+
+
 def test_the_recipe_of_kinetics_is_the_papers_and_so_are_the_defaults() -> None:
     """Vondrick et al. 2018, section 4."""
     recipe = yaml.safe_load((REPOSITORY / "configs" / "kinetics400.yaml").read_text())
     assert ColorizerConfig(**recipe["model"]) == ColorizerConfig()
     assert ColorizationConfig(**recipe["colorization"]) == ColorizationConfig()
-    assert BatchConfig(**recipe["batches"]) == BatchConfig()
+    assert BatchConfig(**recipe["batches"] | {"clips_per_epoch": 8192}) == BatchConfig()
     fit = FitConfig(**recipe["fit"])
     assert fit.steps == FitConfig().steps == 400_000
     for step in (0, 59_999, 60_000, 399_999):

@@ -4,7 +4,7 @@ Frames are named by the stems of their files. The folder layouts are those of `l
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,25 +195,48 @@ def _encoded(
         yield name, encode_mask(folder / name, ids_HW)
 
 
-def write_meta(root: Location, names: Mapping[str, Mapping[int, str]]) -> None:
-    """`root/meta.json` of YouTube-VOS, from the masks that lie below `root`.
+@dataclass(frozen=True)
+class SeenObject:
+    """What `meta.json` is to say of an object."""
+
+    category: str
+    frames: Sequence[str]
+    """Where it is seen, in order."""
+
+
+UNNAMED = "object"
+"""The category of an object that has none."""
+
+
+def write_meta(root: Location, videos: Mapping[str, Mapping[int, SeenObject]]) -> None:
+    """`root/meta.json` of YouTube-VOS, of the objects by video and id.
 
     Workers write their videos side by side with `write_davis`; this comes once, after all of them.
-    `names` are the categories by video and object; an object without one is an "object".
     """
-    reader = MaskFolders(root)
-    videos = {}
-    for video_id in reader.videos():
-        seen: dict[int, list[str]] = {}
-        for frame in reader.frames(video_id):
-            for object_id in np.unique(reader.read(video_id, frame).ids_HW).tolist():
-                if object_id not in (0, VOID):
-                    seen.setdefault(object_id, []).append(str(frame))
-        known = names.get(video_id, {})
-        videos[video_id] = {
+    document = {
+        video_id: {
             "objects": {
-                str(i): {"category": known.get(i, "object"), "frames": seen[i]}
+                str(i): {"category": seen[i].category, "frames": list(seen[i].frames)}
                 for i in sorted(seen)
             }
         }
-    write_json(root / META, {"videos": videos})
+        for video_id, seen in sorted(videos.items())
+    }
+    write_json(root / META, {"videos": document})
+
+
+def seen_in_masks(
+    root: Location, names: Mapping[str, Mapping[int, str]]
+) -> dict[str, dict[int, SeenObject]]:
+    """The objects of all masks below `root`. `names` are the categories by video and object."""
+    reader = MaskFolders(root)
+    videos = {}
+    for video_id in reader.videos():
+        frames: dict[int, list[str]] = {}
+        for frame in reader.frames(video_id):
+            for object_id in np.unique(reader.read(video_id, frame).ids_HW).tolist():
+                if object_id not in (0, VOID):
+                    frames.setdefault(object_id, []).append(str(frame))
+        known = names.get(video_id, {})
+        videos[video_id] = {i: SeenObject(known.get(i, UNNAMED), f) for i, f in frames.items()}
+    return videos

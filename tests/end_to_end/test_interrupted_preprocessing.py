@@ -3,26 +3,21 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
-from tests.conftest import REPOSITORY, MakeVideo
+from tests.conftest import MakeVideo
+from tests.end_to_end.commands import LONGEST_S, Start, on_a_full_disk, process_of, started
 
-COMMAND = [sys.executable, "-m", "jobs.cli", "preprocess"]
 SETTINGS = ["--decode.size-px=128", "--codebook.pixels=2000", "--shards.videos-per-shard=2"]
-LONGEST_S = 120.0
 
 
 def arguments(videos: Path, out: Path) -> list[str]:
-    return [str(videos), "--out", str(out), "--workers", "2", *SETTINGS]
+    return ["preprocess", str(videos), "--out", str(out), "--workers", "2", *SETTINGS]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +37,7 @@ def undisturbed(
 ) -> dict[str, bytes]:
     """Shards of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    assert cli.run(["preprocess", *arguments(videos, out)]) == 0
+    assert cli.run(arguments(videos, out)) == 0
     return shards(out)
 
 
@@ -52,42 +47,9 @@ def shards(dataset: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def start(videos: Path, tmp_path: Path) -> Iterator[Callable[[], psutil.Popen]]:
-    """Starts a run in a session of its own, of which nothing is left after the test."""
-    runs: list[psutil.Popen] = []
-
-    def begin() -> psutil.Popen:
-        with (tmp_path / "log").open("ab") as log:
-            run = psutil.Popen(
-                [*COMMAND, *arguments(videos, tmp_path / "dataset")],
-                cwd=REPOSITORY,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        runs.append(run)
-        return run
-
-    yield begin
-    for run in runs:
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
-
-
-def one_of(run: psutil.Popen, words: str, after: Callable[[], bool]) -> psutil.Process:
-    """A process below the run whose command line holds the words, when the time has come."""
-    deadline_s = time.monotonic() + LONGEST_S
-    while time.monotonic() < deadline_s and run.poll() is None:
-        if after():
-            for process in run.children(recursive=True):
-                try:
-                    if words in " ".join(process.cmdline()):
-                        return process
-                except psutil.Error:
-                    continue
-        time.sleep(0.02)
-    raise AssertionError(f"no process {words!r} was seen")
+def start(videos: Path, tmp_path: Path) -> Iterator[Start]:
+    with started(arguments(videos, tmp_path / "dataset"), tmp_path / "log") as begin:
+        yield begin
 
 
 def some_shards(dataset: Path) -> Callable[[], bool]:
@@ -99,22 +61,22 @@ def some_shards(dataset: Path) -> Callable[[], bool]:
 def test_a_killed_helper_costs_nothing(
     tmp_path: Path,
     undisturbed: dict[str, bytes],
-    start: Callable[[], psutil.Popen],
+    start: Start,
     victim: str,
 ) -> None:
     """The decoder is replaced and its video tried again; a worker's shard is made by another."""
     run = start()
-    one_of(run, victim, some_shards(tmp_path / "dataset")).kill()
+    process_of(run, victim, some_shards(tmp_path / "dataset")).kill()
     assert run.wait(LONGEST_S) == 0, (tmp_path / "log").read_text()
     assert shards(tmp_path / "dataset") == undisturbed
 
 
 def test_a_killed_driver_and_a_second_run(
-    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[[], psutil.Popen]
+    tmp_path: Path, undisturbed: dict[str, bytes], start: Start
 ) -> None:
     """While one run works another is refused; when it is killed the next one goes on."""
     run = start()
-    one_of(run, "ShardMaker", some_shards(tmp_path / "dataset"))
+    process_of(run, "ShardMaker", some_shards(tmp_path / "dataset"))
     run.suspend()  # or it would be done before the other one has started
     second = start()
     assert second.wait(LONGEST_S) == 2
@@ -129,23 +91,10 @@ def test_a_killed_driver_and_a_second_run(
 
 def test_a_full_disk(tmp_path: Path, videos: Path, undisturbed: dict[str, bytes]) -> None:
     """One clear line; with room again the same command finishes the dataset."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
     room = sum(map(len, undisturbed.values())) // 2
-    command = " ".join(f"'{word}'" for word in [*COMMAND, *arguments(videos, disk / "dataset")])
-    script = (
-        f"mount -t tmpfs -o size={room} tmpfs '{disk}' || exit 77\n"
-        f"{command} 2>'{tmp_path}/full'; echo $? >'{tmp_path}/status'\n"
-        f"mount -o remount,size={room * 10} '{disk}'\n"
-        f"{command} && cp -r '{disk}/dataset' '{tmp_path}/saved'\n"
+    last, saved = on_a_full_disk(
+        lambda out: arguments(videos, out), tmp_path, too_small=room, enough=room * 10
     )
-    if shutil.which("unshare") is None:
-        pytest.skip("unshare is missing")
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=REPOSITORY, check=False)
-    if done.returncode in (1, 77) and not (tmp_path / "status").exists():
-        pytest.skip("file systems cannot be mounted here")
-    assert (tmp_path / "status").read_text().strip() == "2"
-    last = (tmp_path / "full").read_text().strip().splitlines()[-1]
-    assert last.startswith(f"huetrack: {disk / 'dataset' / 'clips'}/shard-")
+    assert last.startswith(f"huetrack: {tmp_path / 'disk' / 'out' / 'clips'}/shard-")
     assert last.endswith(": No space left on device; a rerun goes on from here")
-    assert shards(tmp_path / "saved") == undisturbed
+    assert shards(saved) == undisturbed

@@ -1,12 +1,8 @@
 """An archive whose labelling is killed, starved of disk or started twice ends as an undisturbed one."""
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +12,24 @@ import pytest
 
 from jobs import cli
 from pipelines.labels.davis import write_mask
-from tests.conftest import REPOSITORY, MakeVideo
+from tests.conftest import MakeVideo
+from tests.end_to_end.commands import LONGEST_S, Start, on_a_full_disk, process_of, started
 
-COMMAND = [sys.executable, "-m", "jobs.cli", "propagate"]
-LONGEST_S = 120.0
 VIDEOS, FRAMES = 3, 100
 
 
 def arguments(place: Path, out: Path) -> list[str]:
     settings = ["--model", "lab", "--set", "recent_frames=2", "--no-confidence"]
     settings += ["--workers", "1"]
-    return [str(place / "videos"), "--labels", str(place / "masks"), "--out", str(out), *settings]
+    return [
+        "propagate",
+        str(place / "videos"),
+        "--labels",
+        str(place / "masks"),
+        "--out",
+        str(out),
+        *settings,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def undisturbed(
 ) -> dict[str, bytes]:
     """What a run makes that nothing happened to."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert cli.run(["propagate", *arguments(place, out)]) == 0
+    assert cli.run(arguments(place, out)) == 0
     return made(out)
 
 
@@ -64,47 +67,23 @@ def made(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def start(place: Path, tmp_path: Path) -> Iterator[Callable[[], psutil.Popen]]:
-    """Starts a run in a session of its own, of which nothing is left after the test."""
-    runs: list[psutil.Popen] = []
-
-    def begin() -> psutil.Popen:
-        with (tmp_path / "log").open("ab") as log:
-            run = psutil.Popen(
-                [*COMMAND, *arguments(place, tmp_path / "out")],
-                cwd=REPOSITORY,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        runs.append(run)
-        return run
-
-    yield begin
-    for run in runs:
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
+def start(place: Path, tmp_path: Path) -> Iterator[Start]:
+    with started(arguments(place, tmp_path / "out"), tmp_path / "log") as begin:
+        yield begin
 
 
 def worker_in_a_video(run: psutil.Popen, out: Path) -> psutil.Process:
     """The process that labels, when one video is finished and it is in the middle of the next."""
-    deadline_s = time.monotonic() + LONGEST_S
-    while time.monotonic() < deadline_s and run.poll() is None:
-        begun = len(list((out / ".staged").glob("*/masks/.*.partial/0001*.png")))
-        if begun and any((out / "predictions").glob("*.parquet")):
-            for process in run.children(recursive=True):
-                try:
-                    if "VideoLabeller" in " ".join(process.cmdline()):
-                        return process
-                except psutil.Error:
-                    continue
-        time.sleep(0.01)
-    raise AssertionError("no worker was seen")
+
+    def in_the_middle() -> bool:
+        begun = any((out / ".staged").glob("*/masks/.*.partial/0001*.png"))
+        return begun and any((out / "predictions").glob("*.parquet"))
+
+    return process_of(run, "VideoLabeller", in_the_middle)
 
 
 def test_a_killed_worker_costs_nothing(
-    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[[], psutil.Popen]
+    tmp_path: Path, undisturbed: dict[str, bytes], start: Start
 ) -> None:
     run = start()
     worker_in_a_video(run, tmp_path / "out").kill()
@@ -113,7 +92,7 @@ def test_a_killed_worker_costs_nothing(
 
 
 def test_a_killed_driver_and_a_second_run(
-    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[[], psutil.Popen]
+    tmp_path: Path, undisturbed: dict[str, bytes], start: Start
 ) -> None:
     """While one run works another is refused; when it is killed the next one goes on."""
     run = start()
@@ -136,23 +115,10 @@ def test_a_killed_driver_and_a_second_run(
 
 def test_a_full_disk(tmp_path: Path, place: Path, undisturbed: dict[str, bytes]) -> None:
     """One clear line; with room again the same command finishes the archive."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
     blocks = sum(-(-len(content) // 4096) * 4096 for content in undisturbed.values())
-    command = " ".join(f"'{word}'" for word in [*COMMAND, *arguments(place, disk / "out")])
-    script = (
-        f"mount -t tmpfs -o size={blocks // 2} tmpfs '{disk}' || exit 77\n"
-        f"{command} 2>'{tmp_path}/full'; echo $? >'{tmp_path}/status'\n"
-        f"mount -o remount,size={blocks * 4} '{disk}'\n"
-        f"{command} && cp -r '{disk}/out' '{tmp_path}/saved'\n"
+    last, saved = on_a_full_disk(
+        lambda out: arguments(place, out), tmp_path, too_small=blocks // 2, enough=blocks * 4
     )
-    if shutil.which("unshare") is None:
-        pytest.skip("unshare is missing")
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=REPOSITORY, check=False)
-    if done.returncode in (1, 77) and not (tmp_path / "status").exists():
-        pytest.skip("file systems cannot be mounted here")
-    assert (tmp_path / "status").read_text().strip() == "2"
-    last = (tmp_path / "full").read_text().strip().splitlines()[-1]
-    assert last.startswith(f"huetrack: {disk / 'out'}")
+    assert last.startswith(f"huetrack: {tmp_path / 'disk' / 'out'}")
     assert last.endswith(": No space left on device; a rerun goes on from here")
-    assert made(tmp_path / "saved") == undisturbed
+    assert made(saved) == undisturbed

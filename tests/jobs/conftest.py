@@ -1,67 +1,24 @@
 """A small dataset, and a training on it that nothing happened to."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from jobs.tracking_uri import TrackingUri
 from jobs.train import train
-from jobs.train_options import TrainOptions
-from jobs.train_probe import ProbeConfig
-from model.colorizer import ColorizerConfig
-from model.fitter import FitConfig
-from pipelines.clip_rows import BatchConfig
-from pipelines.codebook import CodebookConfig
-from pipelines.corpus import CorpusConfig
-from pipelines.dataset_folder import PreprocessConfig
-from pipelines.decode import DecodeConfig
-from pipelines.preprocess import preprocess
-from pipelines.shard_maker import ShardConfig
 from tests.conftest import MakeVideo
-
-Training = Callable[..., TrainOptions]
-"""(run, steps=STEPS, **options) -> options of a training of a few seconds, two workers unless told."""
-STEPS, EVERY = 120, 10
-"""Steps of a training, and steps between two checkpoints, each of which is validated."""
+from tests.trainings import Training, small_train_dataset, trainings_on
 
 
 @pytest.fixture(scope="session")
 def train_dataset(
     ray_session: None, tmp_path_factory: pytest.TempPathFactory, make_video: MakeVideo
 ) -> Path:
-    """Ten videos of two seconds, two of them held out, at 64 px."""
-    folder = tmp_path_factory.mktemp("training")
-    for seed in range(10):
-        make_video(folder / "videos" / f"{seed}.mp4", frames=30, fps_hz=12, seed=seed)
-    config = PreprocessConfig(
-        corpus=CorpusConfig(val_share=0.2),
-        decode=DecodeConfig(size_px=64),
-        codebook=CodebookConfig(pixels=2000),
-        shards=ShardConfig(videos_per_shard=4),
-    )
-    assert preprocess([str(folder / "videos")], folder / "dataset", config, workers=2) is not None
-    return folder / "dataset"
+    return small_train_dataset(tmp_path_factory.mktemp("training"), make_video)
 
 
 @pytest.fixture(scope="session")
 def training(train_dataset: Path) -> Training:
-    """Options of tiny trainings, which all log into one store of MLflow (making one takes seconds)."""
-
-    def options(run: Path, steps: int = STEPS, **changes: object) -> TrainOptions:
-        fit = {"steps": steps, "log_every": 1, "validate_every": EVERY, "checkpoint_every": EVERY}
-        fit |= changes.pop("fit", {})
-        settings = {
-            "workers": 2,
-            "tracking_uri": TrackingUri(f"sqlite:///{train_dataset.parent / 'mlflow.db'}"),
-            "register": "",
-            "model": ColorizerConfig(width=4, embedding_channels=8, head="linear"),
-            "batches": BatchConfig(batch_size=4, resolution_px=64, shuffle_buffer=16),
-            "probe": ProbeConfig(every=0),
-        }
-        return TrainOptions(train_dataset, run=run, fit=FitConfig(**fit), **(settings | changes))
-
-    return options
+    return trainings_on(train_dataset)
 
 
 @pytest.fixture(scope="session")

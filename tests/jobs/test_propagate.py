@@ -1,4 +1,4 @@
-"""`huetrack propagate` into one file for all videos."""
+"""What `huetrack propagate` writes once for all videos."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_one_file_for_all_videos_is_made_at_the_end_of_every_run(place: Path) -> None:
+def test_what_is_there_once_for_all_videos_is_made_at_the_end_of_every_run(place: Path) -> None:
     command = [
         "propagate", str(place / "archive"), "--labels", str(place / "labels"), "--model", "identity",
         "--out", str(place / "out"), "--workers", "1", "--no-overlays",
@@ -44,9 +44,11 @@ def test_one_file_for_all_videos_is_made_at_the_end_of_every_run(place: Path) ->
     collection.unlink()
     assert run(to_json) == 0  # nothing was left to label
     assert collection.read_bytes() == before
-    assert run([*command, "--overwrite"]) == 0
-    assert (place / "out" / "masks" / "dog" / "00001.png").is_file()
+    assert run([*command, "--out-format", "youtube-vos", "--overwrite"]) == 0
     assert not collection.exists()
+    masks = open_labels(place / "out" / "masks")
+    assert masks.info("dog").first_frames == {6: "00000"}  # of meta.json
+    assert (masks.read("dog", "00001").ids_HW == 6).sum() == 32
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -21,7 +21,7 @@ from model.errors import UserError
 from pipelines.clip_rows import BatchConfig
 from pipelines.run_folder import read_history
 from tests.conftest import REPOSITORY
-from tests.jobs.conftest import EVERY, STEPS, Training
+from tests.trainings import EVERY, STEPS, Training
 
 LONGEST_S = 200.0
 

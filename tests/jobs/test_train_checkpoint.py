@@ -10,7 +10,7 @@ from ray.train import Result
 from jobs.train import train
 from jobs.train_checkpoint import tidy
 from pipelines.run_folder import read_history
-from tests.jobs.conftest import EVERY, STEPS, Training
+from tests.trainings import EVERY, STEPS, Training
 
 RECORD = "checkpoint_manager_snapshot.json"
 LAST, CUT_SHORT = f"checkpoint_{STEPS:08d}", f"checkpoint_{STEPS + EVERY:08d}"

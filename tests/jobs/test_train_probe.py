@@ -16,7 +16,7 @@ from jobs.train_probe import ProbeConfig, ProbeSpec, probing
 from model.errors import UserError
 from pipelines.labels.davis import write_mask
 from pipelines.run_folder import CONFIG_FILE, read_history
-from tests.jobs.conftest import Training
+from tests.trainings import Training
 
 
 @pytest.fixture(scope="module")

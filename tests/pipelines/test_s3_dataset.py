@@ -1,6 +1,7 @@
 """Datasets on S3: made, resumed, validated and read as on a local disk."""
 
 import tarfile
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def test_from_s3_to_s3_gives_the_bytes_of_a_local_run_and_a_rerun_does_nothing(
     out = bucket / "data" / "set"
     first = preprocess([str(videos)], out, small_config, workers=2)
     assert first is not None and first.shards_made == 3
+    # Workers ask once for each of three shards whether it is there, and write it and its marker. Nothing is
+    # read back, which the driver would do one after another.
+    assert Counter(m for m, path in s3_proxy.requests if "/clips/" in path) == {"GET": 3, "PUT": 6}
     assert shards_of(out) == shards_of(small_dataset)
     assert (out / "codebook.json").read_bytes() == (small_dataset / "codebook.json").read_bytes()
     errors = pq.read_table(small_dataset / "errors.parquet").to_pylist()

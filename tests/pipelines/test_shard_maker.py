@@ -17,7 +17,7 @@ from pipelines.corpus import CorpusConfig, build_corpus
 from pipelines.decode import Chunk, DecodeConfig, DecodeError, Decoder
 from pipelines.manifest import Video, save_manifest
 from pipelines.shard_maker import ShardConfig, ShardMaker, ShardPlan, plan_shards
-from pipelines.shards import ClipFormat, Marker, read_marker, unpack_targets
+from pipelines.shards import ClipFormat, Marker, marker_from_json, read_marker, unpack_targets
 from pipelines.targets import colour_codes
 from tests.conftest import MakeVideo
 
@@ -33,10 +33,11 @@ def make(
     save_manifest(videos, manifest)
     maker = ShardMaker(decode, ShardConfig(), codebook, manifest, folder, "fingerprint")
     row = {"plans": [asdict(ShardPlan(0, 0, len(videos), None))]}
-    assert list(maker(row)) == [{"shard": "shard-00000.parquet", "failed": ""}]
+    (done,) = maker(row)
+    assert done["failed"] == ""
     assert sorted(p.name for p in folder.iterdir()) == ["shard-00000.json", "shard-00000.parquet"]
     marker = read_marker(folder / "shard-00000.parquet")
-    assert marker is not None
+    assert marker is not None and marker == marker_from_json(done["marker"])
     rows = pq.read_table(folder / "shard-00000.parquet").to_pylist()
     assert marker.rows == len(rows)
     assert marker.frames == 4 * len(rows)
@@ -99,6 +100,31 @@ def test_a_bad_video_leaves_the_others_as_they_are(
     assert short.uri == str((mixed / "short.mp4").resolve())
 
 
+def test_a_task_that_begins_anew_makes_no_shard_twice(
+    codebook: Codebook, tmp_path: Path, make_video: MakeVideo
+) -> None:
+    """Its worker died after the first shard; of another configuration it would be made again."""
+    for seed in range(2):
+        make_video(tmp_path / "videos" / f"{seed}.mp4", seed=seed)
+    manifest, clips = tmp_path / "manifest.parquet", tmp_path / "clips"
+    save_manifest(listed(tmp_path / "videos"), manifest)
+    plans = [asdict(ShardPlan(i, i, i + 1, None)) for i in range(2)]
+
+    def run(plans: list[dict[str, Any]], fingerprint: str) -> list[dict[str, Any]]:
+        where = (manifest, clips, fingerprint)
+        return list(
+            ShardMaker(DecodeConfig(size_px=64), ShardConfig(), codebook, *where)({"plans": plans})
+        )
+
+    (first,) = run(plans[:1], "f")
+    file = (clips / "shard-00000.parquet").stat()
+    both = run(plans, "f")
+    assert both[0] == first and marker_from_json(both[1]["marker"]).shard == "shard-00001.parquet"
+    assert (clips / "shard-00000.parquet").stat().st_ino == file.st_ino
+    run(plans[:1], "another")
+    assert (clips / "shard-00000.parquet").stat().st_ino != file.st_ino
+
+
 def test_a_shard_of_failures_alone_is_empty_and_committed(
     tmp_path: Path, codebook: Codebook
 ) -> None:
@@ -156,6 +182,7 @@ def test_a_marker_of_before_does_not_survive_a_failed_run(
 ) -> None:
     make_video(tmp_path / "videos" / "a.mp4", frames=8)
     make(listed(tmp_path / "videos"), codebook, tmp_path / "clips")
+    (tmp_path / "clips" / "shard-00000.json").unlink()
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -47,7 +47,6 @@ def test_what_a_killed_worker_had_finished_is_not_made_again(place: Path) -> Non
     prepare_propagation(place / "out", {}, overwrite=False)
     assert labelled(place)["state"] == "made"
     before = (place / "out" / "predictions" / "v.parquet").stat().st_ino
-    Attempts(place / "out").begin("v")
     row = labelled(place)
     assert (row["state"], row["frames"]) == ("made", 6)
     assert (place / "out" / "predictions" / "v.parquet").stat().st_ino == before

@@ -10,7 +10,7 @@ from model.errors import UserError
 from model.propagation.annotations import MaskAnnotation
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.formats import open_labels, write_labels
-from pipelines.labels.mask_folders import write_meta
+from pipelines.labels.mask_folders import seen_in_masks, write_meta
 from tests.labels import assert_round_trip, few, masks, videos
 
 STEMS = st.lists(
@@ -133,7 +133,7 @@ def test_videos_of_meta_without_masks_do_not_count_and_the_other_way_is_an_error
 def test_meta_is_written_from_the_masks(tmp_path):
     frames = [("00000", mask([1, 0])), ("00005", mask([1, 2])), ("00010", mask([0, 2]))]
     write_labels("youtube-vos", tmp_path / "Annotations", VideoInfo("cat"), frames)
-    write_meta(tmp_path, {"cat": {1: "penguin"}})
+    write_meta(tmp_path, seen_in_masks(tmp_path, {"cat": {1: "penguin"}}))
     written = json.loads((tmp_path / "meta.json").read_text())
     assert written["videos"]["cat"]["objects"] == {
         "1": {"category": "penguin", "frames": ["00000", "00005"]},
