@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -89,7 +90,6 @@ def test_a_mask_in_three_libraries(tmp_path: Path) -> None:
     assert list(read["frame_index"]) == [0, 1]
     assert list(read["time_s"]) == [0, 1 / 12]
     assert list(read["kind"]) == ["mask"] * 2
-    duckdb = pytest.importorskip("duckdb")
     counted = duckdb.sql(f"select count(*), sum(area_px) from '{tmp_path}/p/*.parquet'")
     assert counted.fetchall() == [(2, 6.0)]
 
