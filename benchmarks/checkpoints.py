@@ -4,7 +4,8 @@
 carries the masks of annotated videos (the folder `eval` of HUETRACK_DATA, default ../shared/data; with
 `--videos 'davis*'` those of such names) with every `checkpoint_STEP` in FOLDER (by default the run's own,
 which are the last and the best) and adds the scores to the run's history, where `huetrack curves RUN`
-finds them. Steps that have a score under the protocol are left out.
+finds them. `--set frame_size_px=240x424` changes the protocols, as of `huetrack propagate`. Steps that have a
+score under the protocol are left out.
 """
 
 import argparse
@@ -33,9 +34,11 @@ def main() -> None:
     parser.add_argument("--sequences", type=Path, default=EVAL)
     parser.add_argument("--videos", default="*")
     parser.add_argument("--protocol", nargs="+", default=["crw"], choices=list(PROTOCOLS))
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     config = yaml.safe_load((given.run / CONFIG_FILE).read_text(encoding="utf-8"))
+    protocols = [get_protocol(name, given.settings) for name in given.protocol]
     network = ColorizerConfig(**config["model"])
     videos = annotated_videos(given.sequences, LabelSource(given.sequences))
     tasks = [t for t in videos if fnmatch.fnmatch(t.footage.video_id, given.videos)]
@@ -43,12 +46,12 @@ def main() -> None:
     figures: dict[str, float] = {}
     for folder in sorted((given.checkpoints or given.run).glob("checkpoint_*/")):
         colorizer, step = colorizer_of(ray.train.Checkpoint.from_directory(folder), network)
-        for name in given.protocol:
-            if (step, name) not in known:
-                record, _ = scored(colorizer, step, tasks, given.sequences, get_protocol(name))
+        for protocol in protocols:
+            if (step, protocol.name) not in known:
+                record, _ = scored(colorizer, step, tasks, given.sequences, protocol)
                 add_scores(given.run, [record])
-                figures[f"step {step}, {name}"] = record["jf_mean"]
-                print(f"step {step}, {name}: {record['jf_mean']:.4f}", flush=True)
+                figures[f"step {step}, {protocol.name}"] = record["jf_mean"]
+                print(f"step {step}, {protocol.name}: {record['jf_mean']:.4f}", flush=True)
     show(f"J&F of {len(tasks)} videos", figures, given.json)
 
 

@@ -1,12 +1,13 @@
 """What a protocol is worth: the same features under all nine, and under CRW's with one setting changed.
 
-`python -m benchmarks.protocols MODEL... [--height-px 240] [--json FILE]` carries masks and joints of the
-annotated videos in the folder `eval` of HUETRACK_DATA (default ../shared/data) and prints J&F of those of
-DAVIS (`--masks 'davis*'`) and PCK@0.1 and @0.2, reference mode, of those with joints. MODEL is as of
-`huetrack propagate`. Frames with masks are squashed to `--height-px` and sixteen ninths of that, those with
-joints to 320x320 px, unless a protocol has a size of its own. CRW's protocol with one setting changed has,
-for masks, a window of 12 * height / 480 cells, which is what it sees at 480p. Frames are encoded once for
-all protocols.
+`python -m benchmarks.protocols MODEL... [--height-px 240] [--settings none] [--json FILE]`
+carries masks and joints of the annotated videos in the folder `eval` of HUETRACK_DATA (default
+../shared/data) and prints J&F of those of DAVIS (`--masks 'davis*'`) and PCK@0.1 and @0.2, reference
+mode, of those with joints. MODEL is as of `huetrack propagate`. Frames with masks are squashed to
+`--height-px` and sixteen ninths of that, those with joints to 320x320 px, unless a protocol has a size of
+its own. CRW's protocol with one setting changed has, for masks, a window of 12 * height / 480 cells, which
+is what it sees at 480p; `--settings none` leaves these out. Frames are encoded once for all protocols.
+`identity` and `flow`, which no protocol reaches, get one row.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.figures import show
 from model.propagation.annotations import Annotation, KeypointAnnotation
-from model.propagation.engine import Propagator
+from model.propagation.engine import LabelPropagator, Propagator
 from model.propagation.frame_encoder import Encoder
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.protocols import PROTOCOLS, get_protocol
@@ -31,7 +32,13 @@ from pipelines.evaluation import evaluate_masks
 from pipelines.evaluation_keypoints import evaluate_keypoints
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.formats import write_labels
-from pipelines.models import ModelSpec, build_encoder, parse_model
+from pipelines.models import (
+    WITHOUT_MATCHING,
+    ModelSpec,
+    build_encoder,
+    build_propagator,
+    parse_model,
+)
 
 EVAL = Path(os.environ.get("HUETRACK_DATA", "../shared/data")) / "eval"
 JOINTS_SIZE = "frame_size_px=320x320"
@@ -86,12 +93,18 @@ class RememberingEncoder:
         return self._encoder.match(references, target)
 
 
-def protocols_at(size: str, radius_cells: float, joints: bool) -> dict[str, MatchingProtocol]:
-    """All protocols by what the table calls them."""
+def protocols_at(
+    spec: ModelSpec, size: str, radius_cells: float, joints: bool, settings: bool
+) -> dict[str, MatchingProtocol]:
+    """All protocols that reach the model, by what the table calls them."""
+    if spec.kind in WITHOUT_MATCHING:
+        return {"no protocol": get_protocol("crw")}
     found = {}
     for name in PROTOCOLS:
         own = get_protocol(name).frame_size_px is not None and not joints
         found[name] = get_protocol(name, () if own else (size,))
+    if not settings:
+        return found
     base = (size, f"radius_cells={radius_cells:g}")
     found["crw, window as at 480p"] = get_protocol("crw", base)
     for setting in ONE_CHANGED:
@@ -109,15 +122,21 @@ def carry_all(
 ) -> None:
     """Labels of each video under each protocol, into a folder a protocol."""
     reader, remembering = labels.open(), RememberingEncoder()
-    encoders = {name: build_encoder(spec, each, "cpu") for name, each in protocols.items()}
+    matching = spec.kind not in WITHOUT_MATCHING
+    encoders = {
+        name: build_encoder(spec, each, "cpu") for name, each in protocols.items() if matching
+    }
     for video in videos:
         remembering.forget()
         frames = list(video.footage.frames())
         name = video.footage.video_id
         first = [reader.read(name, video.anchors[0][1])]
         for number, (title, protocol) in enumerate(protocols.items()):
-            remembering.begin(encoders[title])
-            propagator = Propagator(remembering, protocol)
+            if matching:
+                remembering.begin(encoders[title])
+                propagator: LabelPropagator = Propagator(remembering, protocol)
+            else:
+                propagator = build_propagator(spec, protocol, "cpu")
             results = propagator.run((picture for _, picture in frames), {0: first})
             records = [
                 (stem, next(each.record for each in result.carried))
@@ -149,6 +168,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--masks", default="davis*")
     parser.add_argument("--height-px", type=int, default=240)
+    parser.add_argument("--settings", choices=("each", "none"), default="each")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -165,18 +185,13 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for model in given.models:
         spec = parse_model(model, untrained_width=64, seed=0)
+        with_settings = given.settings == "each"
+        names = protocols_at(spec, size, radius_cells, joints=False, settings=with_settings)
+        at_joints = protocols_at(spec, JOINTS_SIZE, 12, joints=True, settings=with_settings)
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            names = protocols_at(size, radius_cells, joints=False)
             carry_all(spec, masked, masks, names, write_masks, place / "masks")
-            carry_all(
-                spec,
-                jointed,
-                joints,
-                protocols_at(JOINTS_SIZE, 12, joints=True),
-                write_joints,
-                place / "joints",
-            )
+            carry_all(spec, jointed, joints, at_joints, write_joints, place / "joints")
             for number, name in enumerate(names):
                 videos = [video.footage.video_id for video in masked]
                 scores = evaluate_masks(EVAL, place / "masks" / str(number), sequences=videos)
