@@ -3,11 +3,11 @@
 `python -m benchmarks.protocols MODEL... [--height-px 240] [--settings none] [--json FILE]`
 carries masks and joints of the annotated videos in the folder `eval` of HUETRACK_DATA (default
 ../shared/data) and prints J&F of those of DAVIS (`--masks 'davis*'`) and PCK@0.1 and @0.2, reference
-mode, of those with joints. MODEL is as of `huetrack propagate`. Frames with masks are squashed to
-`--height-px` and sixteen ninths of that, those with joints to 320x320 px, unless a protocol has a size of
-its own. CRW's protocol with one setting changed has, for masks, a window of 12 * height / 480 cells, which
-is what it sees at 480p; `--settings none` leaves these out. Frames are encoded once for all protocols.
-`identity` and `flow`, which no protocol reaches, get one row.
+mode, of those with joints (`--joints '*'`; a name that none has leaves them out). MODEL is as of `huetrack
+propagate`. Frames with masks are squashed to `--height-px` and sixteen ninths of that, those with joints to
+320x320 px, unless a protocol has a size of its own. CRW's protocol with one setting changed has, for masks, a
+window of 12 * height / 480 cells, which is what it sees at 480p; `--settings none` leaves these out. Frames
+are encoded once for all protocols. `identity` and `flow`, which no protocol reaches, get one row.
 """
 
 import argparse
@@ -167,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--masks", default="davis*")
+    parser.add_argument("--joints", default="*")
     parser.add_argument("--height-px", type=int, default=240)
     parser.add_argument("--settings", choices=("each", "none"), default="each")
     parser.add_argument("--threads", type=int, default=1)
@@ -181,7 +182,11 @@ def main() -> None:
         for video in annotated_videos(EVAL, masks)
         if fnmatch.fnmatch(video.footage.video_id, given.masks)
     ]
-    jointed = list(with_joints(joints, annotated_videos(EVAL, joints)))
+    jointed = [
+        video
+        for video in with_joints(joints, annotated_videos(EVAL, joints))
+        if fnmatch.fnmatch(video.footage.video_id, given.joints)
+    ]
     figures: dict[str, Any] = {}
     for model in given.models:
         spec = parse_model(model, untrained_width=64, seed=0)
@@ -193,21 +198,20 @@ def main() -> None:
             carry_all(spec, masked, masks, names, write_masks, place / "masks")
             carry_all(spec, jointed, joints, at_joints, write_joints, place / "joints")
             for number, name in enumerate(names):
-                videos = [video.footage.video_id for video in masked]
-                scores = evaluate_masks(EVAL, place / "masks" / str(number), sequences=videos)
-                numbers = scores.to_json()["global"]
-                figures[f"{model}, {name}: J&F"] = numbers["J&F-Mean"]
-                pcks = evaluate_keypoints(
-                    EVAL,
-                    place / "joints" / str(number),
-                    [video.footage.video_id for video in jointed],
-                ).scores("reference")
-                figures[f"{model}, {name}: PCK@0.1, @0.2"] = [float(p) for p in pcks.mean[:2]]
-                print(
-                    f"{model:30} {name:30} J&F {numbers['J&F-Mean']:.3f}  PCK "
-                    f"{pcks.mean[0]:.3f} {pcks.mean[1]:.3f}",
-                    flush=True,
-                )
+                shown = f"{model:30} {name:30}"
+                if masked:
+                    videos = [video.footage.video_id for video in masked]
+                    scores = evaluate_masks(EVAL, place / "masks" / str(number), sequences=videos)
+                    numbers = scores.to_json()["global"]
+                    figures[f"{model}, {name}: J&F"] = numbers["J&F-Mean"]
+                    shown += f" J&F {numbers['J&F-Mean']:.3f}"
+                if jointed:
+                    videos = [video.footage.video_id for video in jointed]
+                    scored = evaluate_keypoints(EVAL, place / "joints" / str(number), videos)
+                    mean = scored.scores("reference").mean
+                    figures[f"{model}, {name}: PCK@0.1, @0.2"] = [float(p) for p in mean[:2]]
+                    shown += f"  PCK {mean[0]:.3f} {mean[1]:.3f}"
+                print(shown, flush=True)
     show(f"J&F of {len(masked)} and PCK of {len(jointed)} videos", figures, given.json)
 
 
