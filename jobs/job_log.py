@@ -170,7 +170,9 @@ async def _tail(cluster: JobCluster, job_id: str, view: LogView) -> None:
     async with contextlib.aclosing(pieces):  # type: ignore[type-var]  # it is a generator
         while True:
             try:
-                piece = await asyncio.wait_for(anext(pieces), QUIET_S)
+                # Not `wait_for`, which loses a Ctrl-C that comes together with a piece (Python 3.11).
+                async with asyncio.timeout(QUIET_S):
+                    piece = await anext(pieces)
             except StopAsyncIteration:
                 return
             view.add(piece[known:])

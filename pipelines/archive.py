@@ -28,6 +28,7 @@ from pipelines.progress import Meter, Progress
 from pipelines.propagation_folder import (
     finished_videos,
     forget_outcome,
+    forget_unlabelled,
     prepare_propagation,
     tidy,
 )
@@ -40,6 +41,9 @@ from pipelines.storage import (
     write_table,
 )
 from pipelines.video_labeller import PASSING_KINDS, LabelJob, LabelledRow
+
+MOST_UNSTORED = 3
+"""Videos in a row that could not be written, after which the archive is not gone on with: S3 is away."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ class _Run:
         planned = plan(self._archive, self._labels)
         corrected, astray = self._corrected_videos(planned)
         prepare_propagation(self._out, self._config.content(), overwrite)
+        forget_unlabelled(self._out)
         finished = finished_videos(self._out)
         known = {item.video_id for item in planned.videos} - finished
         # What failed before fails again, unless the cause was passing or somebody corrected it.
@@ -229,8 +234,10 @@ class _Run:
         meter, rows = Meter(), []
         done = videos - len(pending) - len(again)
         self._progress("propagate", done, videos, meter.now())
+        unstored = 0
         for row in label_videos(job, pending, again):
-            if row.fatal:
+            unstored = unstored + 1 if row.message.startswith(f"{self._out}/") else 0
+            if row.fatal or unstored == MOST_UNSTORED:
                 raise StorageError(f"{row.message}; a rerun goes on from here")
             rows.append(row)
             work = meter.add(

@@ -105,14 +105,27 @@ def _is_empty(folder: Location) -> bool:
 
 def finished_videos(out: Location) -> set[str]:
     """Ids of the videos that have labels and predictions, from one listing a folder."""
-    labelled = {name for folder in LABEL_FOLDERS for name in folders_in(out / folder)}
-    labelled |= {file.stem for file in files_in(out / "labels").values()}
-    predicted = {
-        name.removesuffix(".parquet")
-        for name in files_in(out / PREDICTIONS)
+    return _predicted(out).keys() & _labelled(out)
+
+
+def forget_unlabelled(out: Location) -> None:
+    """Remove predictions of videos whose labels somebody removed: by them a worker would take the video for
+    one that it has finished."""
+    labelled = _labelled(out)
+    remove_files([path for name, path in _predicted(out).items() if name not in labelled])
+
+
+def _labelled(out: Location) -> set[str]:
+    folders = {name for folder in LABEL_FOLDERS for name in folders_in(out / folder)}
+    return folders | {file.stem for file in files_in(out / "labels").values()}
+
+
+def _predicted(out: Location) -> dict[str, Location]:
+    return {
+        name.removesuffix(".parquet"): path
+        for name, path in files_in(out / PREDICTIONS).items()
         if name.endswith(".parquet") and not name.startswith(".")
     }
-    return predicted & labelled
 
 
 def predictions_of(out: Location, video_id: str) -> Location:

@@ -68,7 +68,7 @@ class LabelledRow:
     message: str = ""
     attempts: int = 1
     fatal: bool = False
-    """Whether a disk is full or nothing can be written to S3, so that going on makes no sense."""
+    """Whether a disk is full, so that going on makes no sense."""
 
 
 class VideoLabeller:
@@ -145,7 +145,6 @@ def _failure(row: LabelledRow, error: Exception, out: Location) -> LabelledRow:
             kind, message = "unusable", str(error)
         case StorageError():
             kind, message = "storage", str(error)
-            fatal = message.startswith(f"{out}/")
         case OSError():
             cause = os.strerror(error.errno) if error.errno else str(error)
             # What names no file was being written.

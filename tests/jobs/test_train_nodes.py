@@ -77,6 +77,6 @@ def test_a_machine_that_is_given_notice_leaves_a_checkpoint_and_training_goes_on
         leaver.join()
         remove_placement_group(elsewhere)
     before, after = seen["before"], losses(run)
-    assert seen["notice"] <= seen["saved"] < max(before) < STEPS
+    assert seen["notice"] <= seen["saved"] <= max(before) < STEPS
     assert list(after) == list(range(1, STEPS + 1))
     assert {step: after[step] for step in before} == before

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.propagation.protocols import get_protocol
-from pipelines.archive import ArchiveConfig, Corrections, propagate_archive
+from pipelines.archive import MOST_UNSTORED, ArchiveConfig, Corrections, propagate_archive
 from pipelines.s3 import StorageError
 from pipelines.s3_path import S3Path
 from pipelines.storage import write_bytes
@@ -34,8 +34,8 @@ def test_predictions_come_last_and_corrections_send_what_changes(
     out = bucket / "out"
     put_video(tmp_path, "lost")
     s3_proxy.faults = [Fault("error_500", "PUT", "predictions/lost", times=99)]
-    with pytest.raises(StorageError, match=r"predictions/lost.* a rerun goes on from here"):
-        run(tmp_path, out)  # videos that follow would end in the same way
+    summary = run(tmp_path, out)
+    assert (summary.videos_made, summary.errors) == (0, {"storage": 1})
     s3_proxy.forget()
     assert run(tmp_path, out).videos_made == 1
     sent = put(s3_proxy)
@@ -66,3 +66,17 @@ def test_predictions_come_last_and_corrections_send_what_changes(
         if path.is_file() and path.suffix != ".json":
             assert found[name] == path.read_bytes(), name
     assert not [name for name in found if name.startswith(".")]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_archive_is_given_up_when_video_after_video_cannot_be_stored(
+    tmp_path: Path, bucket: S3Path, s3_proxy: FaultyProxy
+) -> None:
+    names = [f"v{index}" for index in range(MOST_UNSTORED + 2)]
+    for name in names:
+        put_video(tmp_path, name)
+    s3_proxy.faults = [Fault("slow_down", "PUT", "predictions/", times=999)]
+    with pytest.raises(StorageError, match=r"predictions/v\d.* a rerun goes on from here"):
+        run(tmp_path, bucket / "out")
+    s3_proxy.forget()
+    assert run(tmp_path, bucket / "out").videos_made == len(names)

@@ -15,7 +15,7 @@ from model.propagation.annotations import (
 )
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.formats import FORMATS, open_labels, write_labels
-from pipelines.labels.mask_folders import write_meta
+from pipelines.labels.mask_folders import seen_in_masks, write_meta
 from pipelines.s3 import StorageError
 from tests.labels import assert_same
 from tests.s3_faults import Fault
@@ -49,7 +49,7 @@ def write(name, root, video_id="cat"):
     info = VideoInfo(video_id, INFO.size_hw)
     write_labels(name, root, info, [(0, HELD[name])])
     if name == "youtube-vos":
-        write_meta(root, {})
+        write_meta(root, seen_in_masks(root, {}))
 
 
 def test_every_format_is_tested():
