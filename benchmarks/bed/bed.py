@@ -106,12 +106,12 @@ class Bed:
         """`huetrack submit` a command, with the variables that it needs."""
         return self.huetrack(*self.submission(), *command, within_s=within_s)
 
-    def submission(self, *options: str) -> list[str]:
+    def submission(self) -> list[str]:
         """The words before the command."""
         given = ["--env", "AWS_*"]
         if "MLFLOW_TRACKING_URI" in self.services.variables:
             given += ["--env", "MLFLOW_*"]
-        return ["submit", *given, *options, "--"]
+        return ["submit", *given, "--"]
 
     @property
     def jobs(self) -> JobCluster:
@@ -173,9 +173,9 @@ class Bed:
         with standing_in(self.network.hub):
             self.services.wait_for_mlflow()
 
-    def wait_for_nodes(self, count: int, within_s: float = _NODES_WITHIN_S) -> None:
+    def wait_for_nodes(self, count: int) -> None:
         """Return when so many nodes are there. Raises `RuntimeError` with the logs when they do not come."""
-        deadline_s = time.monotonic() + within_s
+        deadline_s = time.monotonic() + _NODES_WITHIN_S
         while time.monotonic() < deadline_s:
             with standing_in(self.network.hub), contextlib.suppress(UserError, KeyError, TypeError):
                 if self.jobs.facts().nodes == count:
@@ -190,17 +190,15 @@ def cluster_bed(
     workers: Sequence[NodeSettings],
     head: NodeSettings,
     tracking: bool = True,
-    supervised: bool = True,
     token: str | None = None,
 ) -> Iterator[Bed]:
     """A head and a node for each of `workers`, with S3 (buckets `lab` and `mlflow`) and MLflow.
 
-    `supervised`: worker nodes whose Ray ends are started again. `token`: the cluster's, by default a new
-    one that this process goes by from now on. Everything is gone afterwards.
+    Worker nodes whose Ray ends are started again. `token`: the cluster's, by default a new one that this
+    process goes by from now on. Everything is gone afterwards.
     """
-    folder = Path(
-        tempfile.mkdtemp(prefix="bed", dir="/tmp")
-    )  # paths of Unix sockets may not be long
+    # Paths of Unix sockets may not be long.
+    folder = Path(tempfile.mkdtemp(prefix="bed", dir="/tmp"))
     folder.chmod(0o711)  # PostgreSQL, which is another user, has its folder in it
     if token is None:
         os.environ["RAY_AUTH_TOKEN"] = token = secrets.token_hex(32)
@@ -226,8 +224,7 @@ def cluster_bed(
         with bed.s3() as client:
             for name in (BUCKET, ARTIFACTS):
                 client.create_bucket(Bucket=name)
-        if supervised:
-            stack.enter_context(Supervisor(others))
+        stack.enter_context(Supervisor(others))
         yield bed
 
 

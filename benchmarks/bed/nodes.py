@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bed.network import Machine, Network
@@ -25,11 +24,8 @@ class NodeSettings:
     cpus: int = 2
     cores: tuple[int, ...] = ()
     """Cores of this machine that its processes may use; all when empty."""
-    labels: str = ""
     disk: str = "2g"
     """Size of its disk, which holds its temporary files and Ray's."""
-    variables: Mapping[str, str] = field(default_factory=dict)
-    """Set there beside the token."""
 
 
 class Node:
@@ -51,19 +47,16 @@ class Node:
             "RAY_USAGE_STATS_ENABLED": "0",
             "TMPDIR": str(self.disk),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            **settings.variables,
         }
         words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
         words += ["--node-ip-address", self.machine.address, "--disable-usage-stats"]
+        words += ["--temp-dir", str(self.disk)]
         words += ["--num-cpus", str(settings.cpus), "--object-store-memory", str(150 << 20)]
-        if settings.labels:
-            words += ["--labels", settings.labels]
         if head is None:
-            words += ["--head", "--port", str(GCS_PORT), "--temp-dir", str(self.disk)]
+            words += ["--head", "--port", str(GCS_PORT)]
             words += ["--dashboard-host", self.machine.address]
         else:
             words += ["--address", f"{head.machine.address}:{GCS_PORT}"]
-            words += ["--temp-dir", str(self.disk)]
         if settings.cores:
             words = ["taskset", "-c", ",".join(map(str, settings.cores)), *words]
         contained = network.contained(self.machine, words, self.disk, settings.disk)
@@ -107,7 +100,6 @@ class Supervisor:
         self._nodes = nodes
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.restarts = 0
 
     def __enter__(self) -> "Supervisor":
         self._thread.start()
@@ -122,5 +114,4 @@ class Supervisor:
             for node in self._nodes:
                 if not node.server.runs:
                     node.server.kill()
-                    self.restarts += 1
                     node.server.start()
