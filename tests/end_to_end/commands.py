@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.processes import processes_below
 
 HUETRACK = [sys.executable, "-m", "jobs.cli"]
 LONGEST_S = 240.0
@@ -52,13 +53,8 @@ def process_of(run: psutil.Popen, words: str, when: Callable[[], bool]) -> psuti
     """A process below the run whose command line holds the words, when the time has come."""
     deadline_s = time.monotonic() + LONGEST_S
     while time.monotonic() < deadline_s and run.poll() is None:
-        if when():
-            for process in run.children(recursive=True):
-                try:
-                    if words in " ".join(process.cmdline()):
-                        return process
-                except psutil.Error:
-                    continue
+        if when() and (processes := processes_below(run, words)):
+            return processes[0]
         time.sleep(0.01)
     raise AssertionError(f"no process {words!r} was seen")
 

@@ -21,6 +21,7 @@ from model.errors import UserError
 from pipelines.clip_rows import BatchConfig
 from pipelines.run_folder import read_history
 from tests.conftest import REPOSITORY
+from tests.processes import processes_below
 from tests.trainings import EVERY, STEPS, Training
 
 LONGEST_S = 200.0
@@ -73,13 +74,9 @@ def test_a_killed_worker_costs_nothing_but_time(
 
     def kill() -> None:
         wait_for_a_checkpoint(tmp_path / "run")
-        workers = [
-            process
-            for process in psutil.Process().children(recursive=True)
-            if "TrainWorker" in " ".join(process.cmdline())
-        ]
-        workers[-1].kill()
-        killed.append(workers[-1])
+        worker = processes_below(psutil.Process(), "TrainWorker")[-1]
+        worker.kill()
+        killed.append(worker)
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -14,6 +14,7 @@ from model.errors import UserError
 from pipelines.decode import DecodeConfig, DecodeError, Decoder
 from tests.conftest import MakeVideo
 from tests.ffmpeg_oracle import by_the_rule, ffmpeg_frames, needs_ffmpeg, probed_times
+from tests.processes import processes_below
 
 CLIPS = [
     "clips/lipnet_grid__GRID__bbaf2n.mpg",
@@ -58,8 +59,7 @@ def decoded(decoder: Decoder, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def newest_child() -> psutil.Process:
     """The decoding process that was started last."""
-    children = psutil.Process().children()
-    decoding = [child for child in children if "pipelines.decode_child" in child.cmdline()]
+    decoding = processes_below(psutil.Process(), "pipelines.decode_child")
     return max(decoding, key=psutil.Process.create_time)
 
 
