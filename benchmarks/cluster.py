@@ -39,6 +39,10 @@ COMMANDS = {
     "validate": ["validate", "/none/set"],
     "preprocess": ["preprocess", "/none/videos", "--out", "/none/set"],
     "train": ["train", "/none/set", "--run", "/none/run"],
+    "propagate": [
+        *("propagate", "/none/videos", "--labels", "/none/labels"),
+        *("--out", "/none/out", "--model", "identity"),
+    ],
 }
 """Each ends at once there: it finds nothing."""
 

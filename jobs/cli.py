@@ -30,7 +30,11 @@ COMMANDS = (
     ("preprocess", "jobs.preprocess:preprocess_command", "Make a training set from videos."),
     ("validate", "jobs.preprocess:validate_command", "Check every promise about a dataset."),
     ("inspect", "jobs.inspect:inspect_command", "Write a page about a dataset."),
-    ("train", "jobs.train:train_command", "Train the colouriser on a dataset, with no labels."),
+    (
+        "train",
+        "jobs.train_command:train_command",
+        "Train the colouriser on a dataset, with no labels.",
+    ),
     ("curves", "jobs.curves:curves_command", "Draw how trainings got on."),
     ("mix", "jobs.mix:mix_command", "Learn how much features and colours count together."),
     ("temperature", "jobs.temperature:temperature_command", "Learn how sharply a run matches."),

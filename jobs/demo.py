@@ -17,11 +17,11 @@ from rich.table import Table
 from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay
 from jobs.options import LocalOption, LocationOption
+from jobs.probe_options import ProbeConfig
 from jobs.propagate import PropagateOptions, run_propagation
 from jobs.report import ReportOptions, make_report
 from jobs.train import train
 from jobs.train_options import TrainOptions
-from jobs.train_probe import ProbeConfig
 from model.colorizer import ColorizerConfig
 from model.errors import UserError
 from model.fitter import FitConfig

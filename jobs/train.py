@@ -1,19 +1,17 @@
-"""`huetrack train`: Ray Train around `model.fit`, with checkpoints, resume and tracking."""
+"""A training as a whole: Ray Train around `model.fit`, with checkpoints, resume and tracking."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from jobs.cluster import connected_ray
-from jobs.console import print_facts
 from jobs.options import plain
 from jobs.placement import label_selector
 from jobs.registry import check_name, register_tracker
 from jobs.tracking import Tracker, start_run
 from jobs.tracking_uri import TrackingUri, default_uri, refuse_shared_sqlite
 from jobs.train_checkpoint import export_weights
+from jobs.train_checks import check_init, check_options
 from jobs.train_folder import check_folder, last_records, prepare_folder, save_config
-from jobs.train_options import TrainOptions, check_init, check_options
+from jobs.train_options import TrainOptions
 from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_run import run_training
 from pipelines.clip_rows import ClipDataset
@@ -23,27 +21,6 @@ from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, WEIGHTS_FILE
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from ray.train import Checkpoint
-
-
-def train_command(options: Annotated[TrainOptions, Parameter(name="*")]) -> int:
-    """Train the colouriser on a dataset, with no labels.
-
-    The defaults are the paper's (400,000 steps of 32 clips at 256x256); configs/ holds smaller
-    recipes. Kill it at any time: the same command with --resume goes on from the last checkpoint.
-    The folder ends with model.safetensors, the weights after the last step, and best.safetensors,
-    those of the checkpoint with the lowest held-out loss.
-
-    Example: huetrack train dataset --run runs/first --config configs/two-cores.yaml
-
-    Going on from other weights, at another resolution: huetrack train dataset --run runs/fine
-    --init runs/first --config configs/two-cores.yaml --batches.resolution-px 256
-
-    On a cluster that may lose machines: huetrack train s3://b/dataset --run s3://b/runs/first
-    --workers 8 --min-workers 2 --resume
-    """
-    facts = train(options)
-    print_facts(f"Run {options.run}", facts)
-    return 0
 
 
 def train(options: TrainOptions) -> dict[str, object]:

@@ -1,20 +1,16 @@
-"""Options of `huetrack train`, and whether a dataset can be trained on with them."""
+"""Options of `huetrack train`."""
 
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from jobs.options import LocationOption
 from jobs.placement import LabelSelectorOption
+from jobs.probe_options import ProbeConfig
 from jobs.tracking_uri import TrackingUriOption
-from jobs.train_probe import ProbeConfig, check_probe
 from model.colorizer import ColorizerConfig
-from model.errors import UserError
 from model.fitter import FitConfig
 from model.objectives.colorization import ColorizationConfig
-from pipelines.clip_rows import BatchConfig, ClipDataset
-from pipelines.codebook import load_codebook
-from pipelines.models import read_colorizer
-from pipelines.run_folder import CODEBOOK_FILE, INITIAL_WEIGHTS_FILE, weights_of
+from pipelines.clip_rows import BatchConfig
 
 
 @dataclass(frozen=True)
@@ -69,43 +65,3 @@ class TrainOptions:
     def least_workers(self) -> int:
         """The number of workers below which there is no training."""
         return self.workers if self.min_workers is None else self.min_workers
-
-
-def check_options(options: TrainOptions, dataset: ClipDataset) -> None:
-    """Raises `UserError` for what cannot work, before anything is started."""
-    if options.workers < 1:
-        raise UserError("--workers must be at least 1")
-    if not 1 <= options.least_workers <= options.workers:
-        raise UserError(f"--min-workers must lie in 1..{options.workers}, the number of --workers")
-    if options.max_failures < 0:
-        raise UserError("--max-failures must be at least 0")
-    dataset.reduction(options.batches)
-    check_probe(options.probe)
-    if options.batches.batch_size < options.workers:
-        raise UserError("batches.batch_size must be at least one clip a worker")
-    if len(dataset.train) < options.batches.batch_size:
-        raise UserError(
-            f"{options.dataset}: {len(dataset.train)} training clips are fewer than one batch of "
-            f"{options.batches.batch_size} (set --batches.batch-size)"
-        )
-    codebook = load_codebook(options.dataset / CODEBOOK_FILE)
-    if codebook.fingerprint != dataset.codebook_fingerprint:
-        raise UserError(
-            f"{options.dataset}: its shards were made with codebook "
-            f"{dataset.codebook_fingerprint}, codebook.json is {codebook.fingerprint}"
-        )
-
-
-def check_init(options: TrainOptions) -> bytes | None:
-    """The file of weights to begin from; None where there is none, or a run that goes on has its copy.
-
-    Raises `UserError` when it does not fit.
-    """
-    if options.init is None or (options.resume and (options.run / INITIAL_WEIGHTS_FILE).exists()):
-        return None
-    weights = weights_of(options.init)
-    config = read_colorizer(weights).config
-    if config != options.model:
-        flags = " ".join(f"--model.{key.replace('_', '-')} {v}" for key, v in vars(config).items())
-        raise UserError(f"--init {options.init}: its network has another shape (set {flags})")
-    return weights.read_bytes()

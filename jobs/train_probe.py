@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,15 +21,14 @@ import ray
 import torch
 from ray.train import Checkpoint, ValidationConfig
 
-from jobs.options import LocationOption
+from jobs.probe_options import ProbeConfig
 from jobs.tracking import TrackedRun, Tracker
 from jobs.train_checkpoint import colorizer_of
 from model.colorizer import Colorizer, ColorizerConfig
-from model.errors import UserError
 from model.propagation.encoders import ColorizerEncoder
 from model.propagation.engine import Propagator
 from model.propagation.matching_protocol import MatchingProtocol
-from model.propagation.protocols import ProtocolName, get_protocol
+from model.propagation.protocols import get_protocol
 from pipelines.archive_plan import AnnotatedVideo, LabelSource, annotated_videos
 from pipelines.codebook import load_codebook
 from pipelines.evaluation import global_numbers
@@ -44,38 +43,6 @@ PICTURES = "pictures"
 _LOWEST_PRIORITY = 19
 
 log = logging.getLogger("huetrack.probe")
-
-
-@dataclass(frozen=True)
-class ProbeConfig:
-    """Looks at a training while it goes on."""
-
-    every: int = 1000
-    """Steps between two looks, each at the first checkpoint from there on; the last step gets one too.
-    0: none."""
-    clips: int = 4
-    """Held-out clips that are recoloured."""
-    sequences: LocationOption | None = None
-    """Folder of annotated videos (VIDEO/frames/*.jpg and VIDEO/masks/*.png, or DAVIS's) that are labelled
-    and scored; a few are enough."""
-    protocol: ProtocolName = "crw"
-    """How their labels are carried."""
-    threads: int = 1
-    """CPU threads of a look; they take what training leaves."""
-
-    def __post_init__(self) -> None:
-        if self.every < 0 or self.clips < 0 or self.threads < 1:
-            raise UserError("probe.every and probe.clips must be at least 0, probe.threads 1")
-
-    def resolved(self) -> "ProbeConfig":
-        """The same for a process in another folder: with an absolute path."""
-        folder = self.sequences
-        return self if folder is None else replace(self, sequences=folder.resolve())
-
-    def is_due(self, before: int, step: int, *, last: bool) -> bool:
-        """Whether the checkpoint of `step` is looked at, `before` being where the training was when it began
-        or was looked at."""
-        return self.every > 0 and (last or step // self.every > before // self.every)
 
 
 @dataclass(frozen=True)

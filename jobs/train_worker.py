@@ -12,11 +12,11 @@ import torch.distributed as dist
 
 from jobs.cluster import available_cpus
 from jobs.metrics import TrainingFigures
+from jobs.probe_options import ProbeConfig
 from jobs.system_metrics import worker_system_metrics
 from jobs.tracking import TrackedRun, Tracker
 from jobs.train_checkpoint import NOT_VALIDATED, report_checkpoint, take_up
 from jobs.train_failures import explained_failures
-from jobs.train_probe import ProbeConfig
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import TrainRecord, ValidationRecord, fit
 from model.fitter import FitConfig, Fitter

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.probe_options import ProbeConfig
 from jobs.tracking_uri import TrackingUri
 from jobs.train_options import TrainOptions
-from jobs.train_probe import ProbeConfig
 from model.colorizer import ColorizerConfig
 from model.fitter import FitConfig
 from pipelines.clip_rows import BatchConfig

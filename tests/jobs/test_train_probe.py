@@ -10,9 +10,10 @@ import ray.train
 import yaml
 from mlflow import MlflowClient
 
+from jobs.probe_options import ProbeConfig
 from jobs.tracking import TrackedRun
 from jobs.train import train
-from jobs.train_probe import ProbeConfig, ProbeSpec, probing
+from jobs.train_probe import ProbeSpec, probing
 from model.errors import UserError
 from pipelines.labels.davis import write_mask
 from pipelines.run_folder import CONFIG_FILE, read_history

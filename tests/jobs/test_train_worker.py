@@ -10,10 +10,10 @@ import ray.train
 import torch
 
 import jobs.train_worker
+from jobs.probe_options import ProbeConfig
 from jobs.tracking import TrackedRun
 from jobs.tracking_uri import TrackingUri
 from jobs.train_checkpoint import NOT_VALIDATED
-from jobs.train_probe import ProbeConfig
 from jobs.train_worker import WorkerReporter, WorkerSpec
 from model.fit import TrainRecord
 from model.fitter import FitConfig
