@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,10 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 # Ray Train takes one report a worker at each look at them; at its 2 s every checkpoint of a tiny training
 # would wait that long.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
+# A shell's background jobs ignore Ctrl-C, and so would every command that is started and interrupted here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeVideo = Callable[..., Path]
 """(path, frames=24, fps_hz=12, seed=0, size_hw=(48, 64)) -> path."""

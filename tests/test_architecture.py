@@ -118,14 +118,23 @@ print(len(names), sorted(set({FOREIGN_TO_MODEL!r}) & set(sys.modules)))
     assert loaded.strip() == "[]"
 
 
-def test_workers_do_not_load_what_takes_longest_to_import() -> None:
-    """torchvision (with the compiler of PyTorch behind it), matplotlib and SciPy's statistics: seconds of
-    every process that labels videos."""
-    script = """
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        (
+            "pipelines.video_labeller",
+            {"torchvision", "timm", "sympy", "matplotlib", "mlflow", "sklearn"},
+        ),
+        ("jobs.train_command", {"ray", "mlflow", "matplotlib", "torchvision", "sklearn", "pandas"}),
+    ],
+)
+def test_what_takes_longest_to_import_is_not_loaded(module: str, slow: set[str]) -> None:
+    """torchvision (with the compiler of PyTorch behind it) and matplotlib cost seconds of every process that
+    labels videos, and Ray Train of `huetrack train --help` and of submitting a training."""
+    script = f"""
 import sys
-import pipelines.video_labeller
-slow = {"torchvision", "timm", "sympy", "matplotlib", "mlflow", "sklearn"}
-print(sorted(slow & {name.partition(".")[0] for name in sys.modules}))
+import {module}
+print(sorted({slow!r} & {{name.partition(".")[0] for name in sys.modules}}))
 """
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
