@@ -1,33 +1,20 @@
-"""A machine of the cluster that is given notice and goes: a checkpoint first, then on elsewhere."""
+"""A training on several machines."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
-from ray.util.placement_group import placement_group, remove_placement_group
 
-from jobs.tracking_uri import TrackingUri
 from jobs.train import train
 from model.errors import UserError
-from pipelines.run_folder import read_history
-from tests.machines import LONGEST_S, NOTICE_S, Machine, another_machine, wait_until
+from tests.machines import Machine, another_machine
 from tests.trainings import Training
 
-STEPS = 400
-RECORD = "checkpoint_manager_snapshot.json"
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def machine(ray_session: None) -> Iterator[Machine]:
     with another_machine() as started:
         yield started
-
-
-def losses(run: Path) -> dict[int, float]:
-    return {r["step"]: r["loss"] for r in read_history(run) if r["kind"] == "train"}
 
 
 def test_several_machines_cannot_share_a_sqlite_file_and_no_folder_is_made(
@@ -36,47 +23,3 @@ def test_several_machines_cannot_share_a_sqlite_file_and_no_folder_is_made(
     with pytest.raises(UserError, match="2 nodes of this Ray cluster cannot share a SQLite file"):
         train(training(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_machine_that_is_given_notice_leaves_a_checkpoint_and_training_goes_on_elsewhere(
-    training: Training, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The only checkpoint before the end is that of the notice; the steps after it come out the same."""
-    monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.05")
-    run = tmp_path / "run"
-    options = training(
-        run,
-        STEPS,
-        workers=1,
-        max_failures=0,
-        fit={"checkpoint_every": STEPS, "validate_every": STEPS},
-        tracking_uri=TrackingUri("http://127.0.0.1:9"),  # machines cannot share SQLite
-    )
-    here = int(ray.cluster_resources()["CPU"]) - 1
-    elsewhere = placement_group([{"CPU": 1}] * here, strategy="STRICT_PACK")
-    assert elsewhere.wait(LONGEST_S)  # so that there is room on the machine that leaves only
-    seen: dict[str, object] = {}
-
-    def leave() -> None:
-        wait_until(lambda: len(losses(run)) >= 5)
-        seen["notice"] = max(losses(run))
-        machine.give_notice()
-        gone_s = time.monotonic() + NOTICE_S
-        wait_until((run / RECORD).exists)
-        (seen["saved"],) = (int(p.name.partition("_")[2]) for p in run.glob("checkpoint_*/"))
-        remove_placement_group(elsewhere)
-        wait_until(lambda: time.monotonic() > gone_s)
-        seen["before"] = losses(run)
-        machine.shut_down()
-
-    leaver = threading.Thread(target=leave)
-    leaver.start()
-    try:
-        train(options)
-    finally:
-        leaver.join()
-        remove_placement_group(elsewhere)
-    before, after = seen["before"], losses(run)
-    assert seen["notice"] <= seen["saved"] <= max(before) < STEPS
-    assert list(after) == list(range(1, STEPS + 1))
-    assert {step: after[step] for step in before} == before
