@@ -184,7 +184,8 @@ _TELLING = re.compile(
     r"lost|again|failed|answer|gave up|killed|without|No space|disk|late|not counted|interrupted"
 )
 _ROUTINE = re.compile(
-    r"[│┌└├]|\x1b|\(raylet\)|\[?20\d\d-|(Running|Dataset|Run|Propagation) |job \S+ on |\w+: \d+/\d+|  "
+    r"[│┌└├]|\x1b|\(raylet\)|\[?20\d\d-|(Running|Dataset|Run|Propagation) |job \S+ on |  "
+    r"|\w+: \d+/\d+(?!.*again)"
 )
 
 
