@@ -39,7 +39,7 @@ COMMANDS = (
     ("mix", "jobs.mix:mix_command", "Learn how much features and colours count together."),
     ("temperature", "jobs.temperature:temperature_command", "Learn how sharply a run matches."),
     ("export", "jobs.export:export_command", "Write what a run learned as one file."),
-    ("propagate", "jobs.propagate:propagate_command", "Carry labels through videos."),
+    ("propagate", "jobs.propagate_command:propagate_command", "Carry labels through videos."),
     ("colorize", "jobs.colorize:colorize_command", "Recolour a video from its first frame."),
     ("embed", "jobs.embed:embed_command", "Show a video's embeddings as colours."),
     ("report", "jobs.report:report_command", "Write the gallery to review labels in."),

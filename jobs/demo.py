@@ -18,7 +18,8 @@ from jobs.cluster import available_cpus, connected_ray
 from jobs.console import ProgressDisplay
 from jobs.options import LocalOption, LocationOption
 from jobs.probe_options import ProbeConfig
-from jobs.propagate import PropagateOptions, run_propagation
+from jobs.propagate import run_propagation
+from jobs.propagate_options import PropagateOptions
 from jobs.report import ReportOptions, make_report
 from jobs.train import train
 from jobs.train_options import TrainOptions

@@ -126,11 +126,12 @@ print(len(names), sorted(set({FOREIGN_TO_MODEL!r}) & set(sys.modules)))
             {"torchvision", "timm", "sympy", "matplotlib", "mlflow", "sklearn"},
         ),
         ("jobs.train_command", {"ray", "mlflow", "matplotlib", "torchvision", "sklearn", "pandas"}),
+        ("jobs.propagate_command", {"ray", "mlflow", "matplotlib", "torchvision", "pandas"}),
     ],
 )
 def test_what_takes_longest_to_import_is_not_loaded(module: str, slow: set[str]) -> None:
     """torchvision (with the compiler of PyTorch behind it) and matplotlib cost seconds of every process that
-    labels videos, and Ray Train of `huetrack train --help` and of submitting a training."""
+    labels videos, and Ray of `huetrack train --help` and of submitting a training or a propagation."""
     script = f"""
 import sys
 import {module}

@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from jobs.propagate import PropagateOptions
+from jobs.propagate_options import PropagateOptions
 from model.errors import UserError
 from model.propagation.protocols import PROTOCOLS, get_protocol
 
