@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
-from cyclopts import Parameter
 
 from jobs.console import ProgressDisplay
 from jobs.options import LocationOption
@@ -30,13 +28,11 @@ class HeldOutOptions:
     """Dataset folder made by `huetrack preprocess`; clips of its held-out videos are used."""
     _: KW_ONLY
     run: LocationOption
-    """Run folder made by `huetrack train`; what is learned is written into it."""
+    """Run folder made by `huetrack train`."""
     clips: int = 16
     """Held-out clips, those first in which most moves."""
     protocol: ProtocolName = "crw"
     """The protocol that it is learned for."""
-    dry_run: Annotated[bool, Parameter(negative="")] = False
-    """Only print what was found."""
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,9 @@ def temperature_command(options: Annotated[HeldOutOptions, Parameter(name="*")])
         "its own temperature": f"{protocol.temperature:g}",
         "learned": f"{best:g}",
     }
-    if options.dry_run:
-        facts["stored"] = "not stored (--dry-run)"
-    else:
-        save_temperature(looked.folder, protocol.name, best)
-        facts["stored"] = looked.folder / TEMPERATURE_FILE
-        facts["used by"] = f"--protocol {protocol.name} --set temperature=learned"
+    save_temperature(looked.folder, protocol.name, best)
+    facts["stored"] = looked.folder / TEMPERATURE_FILE
+    facts["used by"] = f"--protocol {protocol.name} --set temperature=learned"
     print_facts(f"Temperature of {options.run}", facts)
     return 0
 

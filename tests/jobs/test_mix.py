@@ -27,9 +27,9 @@ def test_the_mix_is_found_stored_and_used(
     train_dataset: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["mix", str(train_dataset), "--run", str(small_run), "--clips", "1"]
-    assert run([*command, "--dry-run"]) == 0
-    assert not (small_run / "mix.json").exists()
     assert run(command) == 0
+    assert not (small_run / "mix.json").exists()
+    assert run([*command, "--store"]) == 0
     found = load_mix(small_run / "model.safetensors")
     printed = capsys.readouterr().out
     assert f"{found.lab_variance:g}" in printed and "(default)" in printed
@@ -43,8 +43,6 @@ def test_the_temperature_of_a_protocol_is_found_stored_and_used(
 ) -> None:
     command = ["temperature", str(train_dataset), "--run", str(small_run), "--clips", "1"]
     command += ["--protocol", "vidcolor"]
-    assert run([*command, "--dry-run"]) == 0
-    assert not (small_run / "temperature.json").exists()
     assert run(command) == 0
     (found,) = json.loads((small_run / "temperature.json").read_text()).values()
     assert f"{found:g}" in capsys.readouterr().out
@@ -61,4 +59,6 @@ def test_bad_usage_is_one_line(
 ) -> None:
     assert run(["mix", str(train_dataset), "--run", str(small_run), "--clips", "0"]) == 2
     assert "--clips" in capsys.readouterr().err
+    assert run(["mix", str(train_dataset), "--run", str(small_run), "--register", "name"]) == 2
+    assert "--register needs --store" in capsys.readouterr().err
     assert run(["mix", str(train_dataset), "--run", str(small_run / "gone")]) == 2
