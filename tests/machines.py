@@ -16,7 +16,8 @@ from ray._raylet import GcsClient
 from ray.core.generated import autoscaler_pb2
 
 LONGEST_S = 200.0
-NOTICE_S = 1.0
+NOTICE_S = 3.0
+"""Enough for a checkpoint, also where other tests run beside."""
 SEAT = "seat"
 """A resource of which each machine has one, and Ray's head none."""
 

@@ -15,7 +15,7 @@ from tests.conftest import MakeVideo
 from tests.machines import LONGEST_S, NOTICE_S, another_machine, wait_until
 from tests.trainings import small_train_dataset, trainings_on
 
-STEPS = 400
+STEPS = 1000
 RECORD = "checkpoint_manager_snapshot.json"
 
 
@@ -45,13 +45,17 @@ def test_a_machine_that_is_given_notice_leaves_a_checkpoint_and_training_goes_on
         seen: dict[str, object] = {}
 
         def leave() -> None:
-            wait_until(lambda: len(losses(run)) >= 5)
-            seen["notice"] = max(losses(run))
-            machine.give_notice()
-            gone_s = time.monotonic() + NOTICE_S
-            wait_until((run / RECORD).exists)
-            (seen["saved"],) = (int(p.name.partition("_")[2]) for p in run.glob("checkpoint_*/"))
-            remove_placement_group(elsewhere)
+            try:
+                wait_until(lambda: len(losses(run)) >= 5)
+                seen["notice"] = max(losses(run))
+                machine.give_notice()
+                gone_s = time.monotonic() + NOTICE_S
+                wait_until((run / RECORD).exists)
+                (seen["saved"],) = (
+                    int(p.name.partition("_")[2]) for p in run.glob("checkpoint_*/")
+                )
+            finally:  # or training would wait for ever
+                remove_placement_group(elsewhere)
             wait_until(lambda: time.monotonic() > gone_s)
             seen["before"] = losses(run)
             machine.shut_down()
@@ -62,7 +66,6 @@ def test_a_machine_that_is_given_notice_leaves_a_checkpoint_and_training_goes_on
             train(options)
         finally:
             leaver.join()
-            remove_placement_group(elsewhere)
         before, after = seen["before"], losses(run)
         assert seen["notice"] <= seen["saved"] <= max(before) < STEPS
         assert list(after) == list(range(1, STEPS + 1))
