@@ -10,11 +10,12 @@ from rich.table import Table
 
 
 def show(title: str, figures: Mapping[str, Any], json_file: Path | None) -> None:
-    """Print the figures, of lists only their length, and write all of them to `json_file`."""
+    """Print the figures, of lists only their length, of tuples all numbers, and write all to `json_file`."""
     table = Table(title=title, show_header=False)
     for name, value in figures.items():
-        if isinstance(value, float):
-            table.add_row(name, f"{value:.4g}")
+        if isinstance(value, float | tuple):
+            numbers = value if isinstance(value, tuple) else (value,)
+            table.add_row(name, ", ".join(f"{number:.4g}" for number in numbers))
         else:
             table.add_row(name, str(len(value) if isinstance(value, list) else value))
     Console().print(table)

@@ -209,7 +209,7 @@ def main() -> None:
                     videos = [video.footage.video_id for video in jointed]
                     scored = evaluate_keypoints(EVAL, place / "joints" / str(number), videos)
                     mean = scored.scores("reference").mean
-                    figures[f"{model}, {name}: PCK@0.1, @0.2"] = [float(p) for p in mean[:2]]
+                    figures[f"{model}, {name}: PCK@0.1, @0.2"] = (float(mean[0]), float(mean[1]))
                     shown += f"  PCK {mean[0]:.3f} {mean[1]:.3f}"
                 print(shown, flush=True)
     show(f"J&F of {len(masked)} and PCK of {len(jointed)} videos", figures, given.json)

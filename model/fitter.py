@@ -43,7 +43,8 @@ class FitConfig:
     validate_every: int = 500
     """Steps between two validations on held-out videos."""
     checkpoint_every: int = 250
-    """Steps between two checkpoints: what a restart repeats at most. By default less than a virtual epoch."""
+    """Steps between two checkpoints. A restart repeats what was done since the last one that is stored: these
+    and those that storing it took, so two intervals at most, by default less than a virtual epoch."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "accumulate", "log_every", "validate_every", "checkpoint_every"):

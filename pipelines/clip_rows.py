@@ -35,7 +35,7 @@ class BatchConfig:
     """Side of the frames that the network sees: the stored side divided by 1, 2, 4 or 8."""
     shuffle_buffer: int = 1024
     """Clips among which a worker draws its batches; they are kept as JPEG, some 80 kB each."""
-    clips_per_epoch: int = 8192
+    clips_per_epoch: int = 16_384
     """Clips of a virtual epoch, over all workers. The shuffled stream of clips is cut into these, and
     each is divided among the workers; another number of workers divides the current one anew."""
     validation_clips: int = 512

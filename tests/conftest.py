@@ -37,6 +37,9 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 # would wait that long.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
+# Ray's workers give way to all other processes, so beside a busy one they get next to nothing.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # A shell's background jobs ignore Ctrl-C, and so would every command that is started and interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.bed.network import Machine, Network
@@ -26,6 +27,8 @@ class NodeSettings:
     """Cores of this machine that its processes may use; all when empty."""
     disk: str = "2g"
     """Size of its disk, which holds its temporary files and Ray's."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Further environment variables."""
 
 
 class Node:
@@ -47,6 +50,7 @@ class Node:
             "RAY_USAGE_STATS_ENABLED": "0",
             "TMPDIR": str(self.disk),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            **settings.variables,
         }
         words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
         words += ["--node-ip-address", self.machine.address, "--disable-usage-stats"]

@@ -10,6 +10,14 @@ from benchmarks.bed.network import why_not
 from benchmarks.bed.nodes import NodeSettings
 from benchmarks.bed.services import why_no_postgresql
 
+ON_A_BUSY_MACHINE = {
+    # Ray Data gives work to a worker as soon as it is there, and the first one may have done all of so
+    # small a corpus before the second one has loaded its modules.
+    "RAY_DATA_DEFAULT_WAIT_FOR_MIN_ACTORS_S": "240",
+    # Workers give way to all other processes.
+    "RAY_worker_niceness": "0",
+}
+
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
@@ -22,6 +30,8 @@ def bed() -> Iterator[Bed]:
         pytest.skip(reason)
     token = os.environ["RAY_AUTH_TOKEN"]
     cores = sorted(os.sched_getaffinity(0))
-    head, first, second = (NodeSettings(cpus=1, cores=(core,)) for core in (cores * 3)[:3])
+    head, first, second = (
+        NodeSettings(cpus=1, cores=(core,), variables=ON_A_BUSY_MACHINE) for core in (cores * 3)[:3]
+    )
     with cluster_bed([first, second], head=head, token=token) as started:
         yield started

@@ -23,12 +23,12 @@ def uploaded(bed: Bed) -> Bed:
 def ended(uploaded: Bed) -> Bed:
     """All stages have run on the cluster, and then on one machine."""
     for stage in STAGES:
-        there = uploaded.submit(*WORK.command(stage, CLUSTER))
+        there = uploaded.submit(*WORK.command(stage, CLUSTER), within_s=600)
         assert there.status == 0, there.output
         assert "failed, going on without" not in there.output  # MLflow took everything
     for stage in STAGES:
         # The same dataset and the same weights go in, so that a difference is the stage's own.
-        here = uploaded.huetrack(*WORK.command(stage, ALONE, CLUSTER))
+        here = uploaded.huetrack(*WORK.command(stage, ALONE, CLUSTER), within_s=600)
         assert here.status == 0, here.output
     return uploaded
 
