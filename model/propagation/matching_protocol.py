@@ -55,7 +55,8 @@ class MatchingProtocol:
     """Numbers of further frames, counted from the start, that are kept for good once they are labelled."""
 
     pad_with_first: bool = False
-    """Whether copies of the first frame stand in for the recent frames that a young video lacks."""
+    """Whether copies of the first frame stand for the recent frames that a young video lacks; of the latest
+    anchor, where there are several, as if the video began with it."""
 
     softmax: Literal["joint", "per_frame"] = "joint"
     """One softmax and top-k over all context frames, or one in each and the mean over the frames."""

@@ -34,12 +34,12 @@ class Memory:
     """The kept frames and the latest ones of one video, as the protocol says.
 
     With `anchor_first` an anchor (an annotated frame) is kept for good; without it an anchor is a frame
-    like any other. Frames that `kept_frames` numbers stay as well. Besides these the context is the
-    latest frame and those `recent_step_frames`, twice that, ... before it, `recent_frames` of them in
-    all; each frame is in it once, but for the copies of `pad_with_first`, which lie before the video and
-    hold no memory of their own. An anchor takes the place of all predictions before it: they may be
-    what it corrects, and they would outvote it. So the memory is bounded by the protocol and the number
-    of anchors, however long the video is.
+    like any other. Frames that `kept_frames` numbers stay as well. Besides these the context is the latest
+    frame and those `recent_step_frames`, twice that, ... before it, `recent_frames` of them in all; each
+    frame is in it once, but for the copies of `pad_with_first`, which are of the latest anchor, stand for
+    the recent frames up to it, and hold no memory of their own. An anchor takes the place of all
+    predictions before it: they may be what it corrects, and they would outvote it. So the memory is
+    bounded by the protocol and the number of anchors, however long the video is.
     """
 
     def __init__(self, protocol: MatchingProtocol) -> None:
@@ -75,17 +75,19 @@ class Memory:
         self._frames = [f for f in self._frames if f.kept or f.frame_index >= oldest]
 
     def context(self) -> Sequence[MemoryFrame]:
-        """The frames in the order they were added, oldest first."""
+        """The frames in the order they were added, oldest first, copies before all others."""
         if not self._frames:
             return ()
         recent = self._recent_indices()
         chosen = [f for f in self._frames if f.kept or f.frame_index in recent]
-        if not self._protocol.pad_with_first:
+        anchor = next((f for f in reversed(self._frames) if f.annotated), None)
+        if anchor is None or not self._protocol.pad_with_first:
             return tuple(chosen)
-        first = self._frames[0]
-        before = 0 if first.kept else -1  # a kept frame 0 is there beside itself as a recent one
-        copies = sum(index <= before for index in recent)
-        return (*[replace(first, windowed=True, kept=False)] * copies, *chosen)
+        there = {
+            f.frame_index for f in chosen if not f.kept
+        }  # a kept anchor is a recent frame as well
+        copies = sum(index <= anchor.frame_index and index not in there for index in recent)
+        return (*[replace(anchor, windowed=True, kept=False)] * copies, *chosen)
 
     def _recent_indices(self) -> list[int]:
         """Numbers of the recent frames, also those from before the video; the newest is the last one."""

@@ -124,11 +124,10 @@ _ALL = (
         carried_state="hard",
     ),
     # Jabri et al. 2020 (arXiv 2006.14613) as their released code evaluates DAVIS.
-    # Two departures. That code puts 20 copies of frame 0 before the video; here each frame is
-    # in the context once. It leaves frame 0 itself without a window, but the copies have one
-    # and fill the top-k, so that in effect the window holds; here it holds for the anchor too.
-    # (Without it Lab colours lose 20 points of J&F and more on the first frames of DAVIS
-    # motorbike and dog-agility.) `window_on_anchor=false` takes it away.
+    # Frame 0 is there twice: for good and without a window, and as copies with one. As long as there are
+    # copies they fill most of the top-k, so that frame 0 is found again far away only where nothing
+    # near is like it. Without the copies Lab colours lose 20 points of J&F and more on the first
+    # frames of DAVIS motorbike and dog-agility.
     MatchingProtocol(
         name="crw",
         feature="trunk",
@@ -139,8 +138,9 @@ _ALL = (
         recent_frames=20,
         top_k=10,
         radius_cells=12.0,
-        window_on_anchor=True,
+        window_on_anchor=False,
         label_resize="bilinear",
+        pad_with_first=True,  # 20 copies of frame 0 lie before the video
     ),
     # Xu and Wang 2021, VFS (xvjiarui/VFS 8e055cc), its ResNet-18; 18 cells with a ResNet-50.
     MatchingProtocol(

@@ -63,7 +63,9 @@ def judged(
     frames: Sequence[Frame], mask: Frame, encoder: Encoder | None = None, radius_cells: float = 12
 ) -> list[dict[int, ObjectConfidence]]:
     """What is made of each object, by frame."""
-    protocol = get_protocol("crw", [f"radius_cells={radius_cells}"])
+    # Labels are to go wrong: nothing is to be found again far from where it was.
+    near = ["window_on_anchor=true", "pad_with_first=false", f"radius_cells={radius_cells}"]
+    protocol = get_protocol("crw", near)
     propagator = Propagator(encoder or LabEncoder(), protocol, diagnose=True)
     confidence = VideoConfidence(None)
     rows = [confidence.start(frames[0], propagator.start(frames[0], mask))]

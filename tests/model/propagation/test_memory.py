@@ -10,7 +10,8 @@ from model.propagation.protocols import get_protocol
 def run(
     settings: list[str], frames: int, anchors: tuple[int, ...] = (0,), protocol: str = "crw"
 ) -> Memory:
-    memory = Memory(get_protocol(protocol, settings))
+    plain = ["pad_with_first=false"] if protocol == "crw" else []
+    memory = Memory(get_protocol(protocol, [*plain, *settings]))
     for index in range(frames):
         value = torch.full((1, 1, 1), float(index))
         memory.add(index, value, value + 100, anchor=index in anchors)
@@ -104,6 +105,17 @@ def test_without_a_kept_anchor_copies_fill_the_recent_frames() -> None:
 def test_copies_have_a_window_and_the_kept_anchor_may_have_none() -> None:
     memory = run(["pad_with_first=true", "recent_frames=2", "window_on_anchor=false"], 1)
     assert [frame.windowed for frame in memory.context()] == [True, True, False]
+
+
+def test_copies_are_of_the_latest_anchor_and_stand_for_what_it_took_the_place_of() -> None:
+    """As if the video began with it."""
+    settings = ["pad_with_first=true", "recent_frames=3"]
+    assert indices(run(settings, 5, anchors=(0, 4))) == [4, 4, 4, 0, 4]
+    assert indices(run(settings, 6, anchors=(0, 4))) == [4, 4, 0, 4, 5]
+    assert indices(run(settings, 8, anchors=(0, 4))) == [0, 4, 5, 6, 7]
+    settings.append("anchor_first=false")
+    assert indices(run(settings, 5, anchors=(0, 3, 4))) == [4, 3, 4]
+    assert indices(run(settings, 9, anchors=(0, 4))) == [6, 7, 8]
 
 
 def test_empty_memory_has_no_context() -> None:

@@ -56,9 +56,10 @@ def test_crw_is_the_released_evaluation() -> None:
         "recent_frames": 20,
         "top_k": 10,
         "radius_cells": 12.0,
-        "window_on_anchor": True,
+        "window_on_anchor": False,
         "label_resize": "bilinear",
         **COMMON,
+        "pad_with_first": True,
     }
 
 

@@ -61,6 +61,7 @@ def test_who_knows_comes_home_and_colours_right_and_who_does_not_does_not():
 def test_it_is_what_a_slow_reading_of_the_protocol_gives(hard):
     """The first frame and the last, a window of less than 3 cells, all cells in it, two clips."""
     settings = ["recent_frames=1", "top_k=none", "radius_cells=3"]
+    settings += ["window_on_anchor=true", "pad_with_first=false"]
     protocol = get_protocol("crw", [*settings, f"carried_state={'hard' if hard else 'soft'}"])
     clips = [clip(frames=4, seed=3), clip(frames=3, seed=4)]
     (found,) = round_trips([LabEncoder(variance=3000.0)], clips, CENTROIDS_K2, protocol)
