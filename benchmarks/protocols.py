@@ -1,13 +1,14 @@
 """What a protocol is worth: the same features under all nine, and under CRW's with one setting changed.
 
-`python -m benchmarks.protocols MODEL... [--height-px 240] [--settings none] [--json FILE]`
+`python -m benchmarks.protocols MODEL... [--protocols crw] [--height-px 240] [--settings none] [--json FILE]`
 carries masks and joints of the annotated videos in the folder `eval` of HUETRACK_DATA (default
 ../shared/data) and prints J&F of those of DAVIS (`--masks 'davis*'`) and PCK@0.1 and @0.2, reference
 mode, of those with joints (`--joints '*'`; a name that none has leaves them out). MODEL is as of `huetrack
 propagate`. Frames with masks are squashed to `--height-px` and sixteen ninths of that, those with joints to
 320x320 px, unless a protocol has a size of its own. CRW's protocol with one setting changed has, for masks, a
-window of 12 * height / 480 cells, which is what it sees at 480p; `--settings none` leaves these out. Frames
-are encoded once for all protocols. `identity` and `flow`, which no protocol reaches, get one row.
+window of 12 * height / 480 cells, which is what it sees at 480p; `--settings none` leaves these out, and
+`--protocols NAME...` leaves out the other protocols. Frames are encoded once for all. `identity` and `flow`,
+which no protocol reaches, get one row.
 """
 
 import argparse
@@ -49,7 +50,9 @@ ONE_CHANGED = (
     "top_k_stage=after",
     "radius_cells=none",
     "window_shape=square",
-    "window_on_anchor=false",
+    "window_on_anchor=true",
+    "pad_with_first=false",
+    "window_on_anchor=true pad_with_first=false",
     "recent_frames=1",
     "recent_frames=7",
     "anchor_first=false",
@@ -94,13 +97,19 @@ class RememberingEncoder:
 
 
 def protocols_at(
-    spec: ModelSpec, size: str, radius_cells: float, joints: bool, settings: bool
+    spec: ModelSpec,
+    protocols: Sequence[str],
+    size: str,
+    radius_cells: float,
+    *,
+    joints: bool,
+    settings: bool,
 ) -> dict[str, MatchingProtocol]:
-    """All protocols that reach the model, by what the table calls them."""
+    """Those `protocols` that reach the model, by what the table calls them."""
     if spec.kind in WITHOUT_MATCHING:
         return {"no protocol": get_protocol("crw")}
     found = {}
-    for name in PROTOCOLS:
+    for name in protocols:
         own = get_protocol(name).frame_size_px is not None and not joints
         found[name] = get_protocol(name, () if own else (size,))
     if not settings:
@@ -108,7 +117,7 @@ def protocols_at(
     base = (size, f"radius_cells={radius_cells:g}")
     found["crw, window as at 480p"] = get_protocol("crw", base)
     for setting in ONE_CHANGED:
-        found[f"  {setting}"] = get_protocol("crw", (*base, setting))
+        found[f"  {setting}"] = get_protocol("crw", (*base, *setting.split()))
     return found
 
 
@@ -169,6 +178,7 @@ def main() -> None:
     parser.add_argument("--masks", default="davis*")
     parser.add_argument("--joints", default="*")
     parser.add_argument("--height-px", type=int, default=240)
+    parser.add_argument("--protocols", nargs="+", default=list(PROTOCOLS), choices=list(PROTOCOLS))
     parser.add_argument("--settings", choices=("each", "none"), default="each")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -191,8 +201,12 @@ def main() -> None:
     for model in given.models:
         spec = parse_model(model, untrained_width=64, seed=0)
         with_settings = given.settings == "each"
-        names = protocols_at(spec, size, radius_cells, joints=False, settings=with_settings)
-        at_joints = protocols_at(spec, JOINTS_SIZE, 12, joints=True, settings=with_settings)
+        names, at_joints = (
+            protocols_at(
+                spec, given.protocols, at, radius, joints=joints_too, settings=with_settings
+            )
+            for at, radius, joints_too in ((size, radius_cells, False), (JOINTS_SIZE, 12, True))
+        )
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             carry_all(spec, masked, masks, names, write_masks, place / "masks")
