@@ -35,7 +35,7 @@ def write_cvat_images(
 
 
 def write_images(path: Location, images: Sequence[ImageLabels], *, annotated: bool = False) -> None:
-    """One file of frames of any videos, in their order.
+    """One file of frames of any videos, in their order, and the labels of all objects of these videos.
 
     `annotated`: a frame without an object says that there is none; else it waits for somebody to say so.
     """
@@ -50,9 +50,12 @@ def write_images(path: Location, images: Sequence[ImageLabels], *, annotated: bo
         image = SubElement(document, "image", id=str(number), name=name)
         image.attrib |= {"width": str(width), "height": str(height)}
         joints = joints_of(each.annotation, each.video.joint_names)
+        for object_id, category in sorted(each.video.object_names.items()):
+            label = label_of(category, object_id)
+            names[label] = names.get(label) or joints  # a frame without any skeleton has no joints
         for object_id, shape in shapes_of(where, each.annotation, joints):
             label = label_of(each.video.object_names.get(object_id, ""), object_id)
-            names.setdefault(label, joints if shape.tag == "skeleton" else ())
+            names[label] = names.get(label) or joints
             shape.attrib = {"label": label, "source": "auto", "occluded": "0", **shape.attrib}
             shape.attrib.setdefault("z_order", "0")
             for joint in shape:

@@ -99,7 +99,7 @@ def _labelled(
     video: ReviewedVideo, frame: NeededFrame, labels: Annotation, picture_HW3: np.ndarray
 ) -> ImageLabels:
     height_px, width_px = picture_HW3.shape[:2]
-    names = {i: name for i, name in video.names.items() if name}
+    names = {i: "" for i in video.object_ids} | dict(video.names)  # also those that are lost here
     joints: tuple[str, ...] = ()
     if isinstance(labels, KeypointAnnotation):
         joints = joint_names_of(labels.xy_px_NK2.shape[1])
@@ -131,15 +131,7 @@ def _write_picture(folder: Location, labelled: ImageLabels, picture_HW3: np.ndar
 def _cvat_labels(images: Sequence[ImageLabels]) -> list[Mapping[str, object]]:
     """What CVAT's page for a new task takes under "Raw": every object that is known, also where it is not
     seen, and the tag for frames without any."""
-    labels: set[tuple[str, int]] = set()
-    for image in images:
-        annotation = image.annotation
-        if isinstance(annotation, MaskAnnotation):
-            ids = [int(i) for i in np.unique(annotation.ids_HW) if i]
-        else:
-            ids = list(getattr(annotation, "ids", ()))
-        labels |= {(image.video.object_names.get(i, ""), i) for i in ids}
-        labels |= {(name, i) for i, name in image.video.object_names.items()}
+    labels = {(name, i) for image in images for i, name in image.video.object_names.items()}
     named = [{"name": label_of(*label), "type": "any"} for label in sorted(labels)]
     return [*named, {"name": NOTHING, "type": "tag"}]
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -140,6 +141,27 @@ def test_other_kinds_go_to_cvat(tmp_path: Path, columns: dict, expected: Annotat
     export_frames(archive, needed, to, "cvat")
     found = open_labels(to).read("v", "00004")
     assert_same(found, expected)
+
+
+def test_an_object_that_is_lost_in_every_frame_can_be_drawn_in_cvat(tmp_path: Path) -> None:
+    """A label of its own, in what a new task is made from and in the annotations, though it has no name."""
+    folder_of_pictures(tmp_path / "videos", "v", [f"{index:05d}" for index in range(FRAMES)])
+    seen, lost = [{"rle": encode_runs(mask(index))} for index in range(FRAMES)], [{"rle": None}]
+    out, to = tmp_path / "out", tmp_path / "to"
+    labels = [seen, lost * FRAMES, lost * FRAMES]
+    confidence = np.repeat(UNSURE, 3, axis=0)
+    write_predictions(
+        out, "v", confidence, labels=labels, size_hw=SIZE_HW, ids=(3, 12, 7), names={7: "dog"}
+    )
+    write_summary(out, tmp_path / "videos")
+    archive = review_of(out)
+    export_frames(archive, most_needed(archive, 5, 1), to, "cvat")
+    names = {entry["name"] for entry in json.loads((to / "labels.json").read_text())}
+    assert names == {"object 3", "object 12", "dog 7", "nothing"}
+    root = ElementTree.parse(to / "annotations.xml")
+    listed = [label.text for label in root.iterfind("meta/task/labels/label/name")]
+    assert sorted(filter(None, listed)) == ["dog 7", "object 12", "object 3"]
+    assert [shape.get("label") for shape in root.iterfind("image/mask")] == ["object 3"]
 
 
 def test_what_cannot_be_exported_is_said(out: Path, tmp_path: Path) -> None:
