@@ -7,6 +7,15 @@ from model.confidence.signals import ObjectSignals
 
 Flag = Literal["lost", "occluded", "lighting_change", "scale_change", "drift", "merged"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
+MEANINGS: dict[Flag, str] = {
+    "lost": "covers hardly any of what it did where it was annotated, or nearly the whole image",
+    "occluded": "much smaller than in the latest frames, and not because it leaves the image",
+    "lighting_change": "the picture's colours changed all over, since the frame before or the annotated one",
+    "scale_change": "width and height both grew or shrank much since it was annotated",
+    "drift": "far fewer of its colours are the object's than where it was annotated: it sits elsewhere",
+    "merged": "its label overlaps with that of another object",
+}
+"""For people who look at flagged objects: the rules of `flags_of` without their numbers."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Thresholds:
     occluded_border_share: float = 0.1
     """... and is not leaving the image: no more than this of it lies at the border."""
     lighting_frame_change: float = 6.0
-    """`lighting_change`: the frame's mean colour changed by more than this at once, Lab units ..."""
+    """`lighting_change`: the median change of the cells' colours was more than this at once, Lab units ..."""
     lighting_anchor_change: float = 20.0
     """... or by more than this since the annotation."""
     scale_ratio: float = 1.4

@@ -17,23 +17,16 @@ from urllib.parse import quote
 
 import numpy as np
 
+from model.confidence.flags import MEANINGS
 from pipelines.object_colours import css_colour
 from pipelines.report.template import write_page
 from pipelines.review.next_frame import NextFrame
-from pipelines.review.reviewed import FLAGS, FailedVideo, ReviewedVideo
+from pipelines.review.reviewed import LOW_CONFIDENCE, FailedVideo, ReviewedVideo
 from pipelines.storage import Location, files_in, remove_files, write_text
 
 SCRIPTS = ("store.js", "query.js", "list.js", "timeline.js", "player.js", "gallery.js")
 STYLES = ("style.css", "gallery.css")
-FLAG_MEANINGS = {
-    "lost": "hardly anything of the object is left",
-    "occluded": "it went away where something else is now",
-    "lighting_change": "its colours are no longer those that were carried",
-    "scale_change": "it grew or shrank quickly",
-    "drift": "what carries it has become unsure, or it jumped",
-    "merged": "it has run together with another object",
-    "low_confidence": "more likely wrong than right: confidence below 0.5",
-}
+_LOW_CONFIDENCE = f"more likely wrong than right: confidence below {LOW_CONFIDENCE}"
 _DETAIL_CHARACTERS = 256 << 10
 _SPARK_BINS = 32
 
@@ -140,7 +133,7 @@ def write_gallery(
         written.add(video)
     written.end_part()
     content = {
-        "flags": [[name, FLAG_MEANINGS[name]] for name in (*FLAGS, "low_confidence")],
+        "flags": [*map(list, MEANINGS.items()), ["low_confidence", _LOW_CONFIDENCE]],
         "labels": list(written.labels),
         "columns": written.columns.__dict__,
         "failed": [[row.video_id, row.kind, row.message] for row in failed],

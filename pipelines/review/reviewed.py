@@ -13,18 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.confidence.flags import FLAGS
 from model.errors import UserError
 from pipelines.footage import DEFAULT_FPS_HZ
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.storage import Location, files_in, read_all
 
-FLAGS = ("lost", "occluded", "lighting_change", "scale_change", "drift", "merged")
-"""In the order of their bits."""
 LOW_CONFIDENCE = 0.5
 """A confidence is the probability that J is at least 0.5: below this a label is more likely wrong than
 right."""
 LOW_BIT = 1 << len(FLAGS)
-"""Of an object whose confidence is low, whatever its flags."""
+"""Of an object whose confidence is low, whatever its flags, whose bits are in the order of `FLAGS`."""
 _COLUMNS = ["frame_index", "frame", "kind", "object_id", "anchor", "confidence", "flags"]
 _FILES_AT_ONCE = 64
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.confidence.flags import FLAGS
 from model.errors import UserError
 from pipelines.review.archive import ReviewedArchive
 from pipelines.review.next_frame import NextFrame
-from pipelines.review.reviewed import FLAGS, ReviewedVideo
+from pipelines.review.reviewed import ReviewedVideo
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 Shape suffixes: H, W pixels, T frames.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.color import rgb_to_lab
-from model.confidence.flags import FLAGS
+from model.confidence.flags import FLAGS, MEANINGS
 from model.confidence.tracker import ObjectConfidence, VideoConfidence
 from model.propagation.encoders import LabEncoder
 from model.propagation.engine import Propagator
@@ -168,3 +170,11 @@ def test_a_mask_all_over_the_frame_is_lost() -> None:
 def test_every_flag_has_a_scene() -> None:
     tested = {"lost", "occluded", "lighting_change", "scale_change", "drift", "merged"}
     assert tested == set(FLAGS)
+
+
+def test_the_documentation_says_of_every_flag_what_the_review_page_says() -> None:
+    """And the page has its flags in the order of their bits."""
+    text = (Path(__file__).parents[3] / "docs" / "confidence.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE))
+    assert rows == MEANINGS
+    assert tuple(MEANINGS) == FLAGS

@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from model.confidence.flags import FLAGS
 from pipelines.overlay_film import OverlayFilm
 from pipelines.report.gallery import GalleryVideo, Heading, write_gallery
 from pipelines.review.next_frame import next_frames
-from pipelines.review.reviewed import FLAGS, LOW_BIT, LOW_CONFIDENCE, FailedVideo, ReviewedVideo
+from pipelines.review.reviewed import LOW_BIT, LOW_CONFIDENCE, FailedVideo, ReviewedVideo
 
 FRAMES, FPS_HZ = 48, 24.0
 LOW = range(20, 30)

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from model.confidence.flags import FLAGS
 from model.errors import UserError
-from pipelines.review.reviewed import FLAGS, LOW_BIT, prediction_files, reviewed_videos
+from pipelines.review.reviewed import LOW_BIT, prediction_files, reviewed_videos
 from tests.predictions import write_predictions
 
 
