@@ -9,9 +9,11 @@
   };
   const failure = find("#failure");
   const empty = find("#empty");
-  const player = new Player(find("#player"));
-  const list = new VideoList(find("#list"), (line) => choose(line));
-  const choice = { show: "labelled", kind: "", text: "", label: -1, bits: 0, order: "help", reversed: false };
+  const address = new Address(() => player.place(), follow);
+  const player = new Player(find("#player"), () => address.write());
+  const list = new VideoList(find("#list"), choose);
+  const ALL = { show: "labelled", kind: "", text: "", label: -1, bits: 0 };
+  const choice = { ...ALL, order: "help", reversed: false };
 
   const option = (value, text) => element("option", { value, text });
 
@@ -44,24 +46,33 @@
     });
   }
 
-  function update() {
+  function refresh() {
     const lines = query.lines(choice);
     const all = choice.show === "failed" ? store.failed.length : store.count;
     controls.count.textContent = lines.length === all
       ? `${all.toLocaleString()} videos` : `${lines.length.toLocaleString()} of ${all.toLocaleString()} videos`;
     empty.hidden = lines.length > 0;
     list.show(lines);
-    if (lines.length) list.choose(0);
+  }
+
+  function update() {
+    refresh();
+    if (list.lines.length) list.choose(0);
     else {
-      player.hide();
+      hidePlayer();
       failure.hidden = true;
     }
+  }
+
+  function hidePlayer() {
+    player.hide();
+    address.write();
   }
 
   function choose({ video, failed }, frame = 0) {
     failure.hidden = failed === undefined;
     if (failed !== undefined) {
-      player.hide();
+      hidePlayer();
       const [id, kind, message] = store.failed[failed];
       failure.replaceChildren(
         element("h2", {}, element("bdi", { text: id })),
@@ -71,7 +82,6 @@
       return;
     }
     player.show(video, frame).catch((error) => { controls.count.textContent = error.message; });
-    history.replaceState(null, "", `#video=${store.columns.url[video]}`);
   }
 
   function listen() {
@@ -112,20 +122,37 @@
     action();
   }
 
-  /** The video that the address names, as a link may. */
-  function namedByAddress() {
-    const wanted = new URLSearchParams(location.hash.slice(1)).get("video");
-    return wanted === null ? -1 : store.columns.id.indexOf(wanted);
+  /** Go where a link leads, through the choices if they leave its video out. */
+  function follow({ name, video, frame }) {
+    if (video < 0) {
+      controls.count.textContent = `no video has the name ${name}`;
+      return;
+    }
+    const find = () => list.lines.findIndex((line) => line.video === video);
+    if (find() < 0) {
+      chooseAll();
+      refresh();
+    }
+    list.choose(find(), frame);
+  }
+
+  function chooseAll() {
+    Object.assign(choice, ALL);
+    controls.text.value = "";
+    controls.show.value = choice.show;
+    controls.label.value = choice.label;
+    for (const chip of controls.chips.children) chip.setAttribute("aria-pressed", "false");
   }
 
   fillControls();
   listen();
-  if (!store.count && store.failed.length) controls.show.value = choice.show = "failed";
   // A browser may restore what was chosen before; the page begins as it was written.
-  controls.text.value = "";
+  chooseAll();
   controls.order.value = choice.order;
-  const named = namedByAddress();
+  if (!store.count && store.failed.length) controls.show.value = choice.show = "failed";
+  if (!store.count && !store.failed.length) empty.textContent = "No video was labelled.";
+  const link = Address.read(location.hash);
   update();
-  if (named >= 0) list.choose(list.lines.findIndex(({ video }) => video === named));
+  if (link) follow(link);
   document.body.dataset.ready = "yes";
 })();

@@ -24,7 +24,15 @@ from pipelines.review.next_frame import NextFrame
 from pipelines.review.reviewed import LOW_CONFIDENCE, FailedVideo, ReviewedVideo
 from pipelines.storage import Location, files_in, remove_files, write_text
 
-SCRIPTS = ("store.js", "query.js", "list.js", "timeline.js", "player.js", "gallery.js")
+SCRIPTS = (
+    "store.js",
+    "query.js",
+    "list.js",
+    "timeline.js",
+    "player.js",
+    "address.js",
+    "gallery.js",
+)
 STYLES = ("style.css", "gallery.css")
 _LOW_CONFIDENCE = f"more likely wrong than right: confidence below {LOW_CONFIDENCE}"
 _DETAIL_CHARACTERS = 256 << 10

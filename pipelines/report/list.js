@@ -28,12 +28,13 @@ class VideoList {
     this.draw();
   }
 
-  choose(place) {
+  /** `details`, of any kind, go to whoever is told of the choice. */
+  choose(place, ...details) {
     if (place < 0 || place >= this.lines.length) return;
     this.chosen = place;
     this.reveal(place);
     this.draw();
-    this.onChoose(this.lines[place]);
+    this.onChoose(this.lines[place], ...details);
   }
 
   step(by) {

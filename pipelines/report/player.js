@@ -2,9 +2,11 @@
 // The video on show: its film, its timeline, and jumps to the frames that matter.
 
 class Player {
-  constructor(root) {
+  /** `onRest` is called when the film stands at another frame than before. */
+  constructor(root, onRest) {
     const find = (selector) => root.querySelector(selector);
     this.root = root;
+    this.onRest = onRest;
     this.film = find("video");
     this.title = find("h2 bdi");
     this.facts = find(".facts");
@@ -30,16 +32,22 @@ class Player {
   }
 
   /** Show a video, from a frame on. */
-  async show(video, frame = 0) {
+  async show(video, frame) {
+    this.firstFrame = frame;
+    if (this.video === video) {
+      this.pauseAt(frame);
+      return;
+    }
     this.video = video;
+    this.details = null;
     const details = await huetrack.detailsOf(video);
     if (this.video !== video) return; // another one was chosen meanwhile
     this.details = details;
     this.frames = store.columns.frames[video];
     this.shownFrame = 0;
-    this.title.textContent = store.columns.id[video];
-    this.flagged = stretches(details.objects, this.frames);
-    this.status.textContent = "";
+    this.title.textContent = this.title.title = store.columns.id[video];
+    this.flagged = flagged(details.objects);
+    this.say("");
     this.missing.hidden = Boolean(store.columns.film[video]);
     this.film.setAttribute("aria-label", `labels drawn over ${store.columns.id[video]}`);
     if (store.columns.film[video]) this.film.src = filmOf(video);
@@ -49,11 +57,12 @@ class Player {
     this.writeFacts();
     this.writeAdvice();
     this.timeline.show(details, this.frames);
-    this.pauseAt(frame);
+    this.pauseAt(this.firstFrame);
   }
 
   hide() {
     this.video = undefined;
+    this.details = null;
     this.film.pause();
     this.root.hidden = true;
   }
@@ -75,15 +84,19 @@ class Player {
   writeAdvice() {
     const lines = this.details.next.map(([frame, help, begin, end], place) => {
       const name = frameName(this.details, frame);
+      const [from, to] = [begin, end - 1].map((each) => frameName(this.details, each));
+      const labels = Math.round(help).toLocaleString();
+      const promise = `expected to put right about ${labels} label${labels === "1" ? "" : "s"} of frames ${from} to ${to}`;
       const go = element("button", {
         type: "button",
         class: place ? "candidate" : "candidate best",
-        text: `${place ? "then" : "Annotate"} frame ${name}`,
+        text: place ? `then ${name}` : `Annotate frame ${name}`,
+        title: place ? promise : `a: ${promise}`,
         onclick: () => this.pauseAt(frame),
       });
-      const [from, to] = [begin, end - 1].map((each) => frameName(this.details, each));
       return element("li", {}, go, element("span", {
-        text: `is expected to put right ${help.toLocaleString()} labels of frames ${from} to ${to}`,
+        title: promise,
+        text: place ? `+${labels}` : `≈ ${labels} labels of ${from} to ${to} put right`,
       }));
     });
     this.advice.replaceChildren(...lines);
@@ -96,8 +109,13 @@ class Player {
     }
   }
 
+  /** Video and frame on show; null for none. */
+  place() {
+    return this.details && { video: this.video, frame: this.shownFrame };
+  }
+
   frameNow() {
-    if (!store.columns.film[this.video] || !this.film.readyState) return this.shownFrame;
+    if (!this.details || !store.columns.film[this.video] || !this.film.readyState) return this.shownFrame;
     return Math.min(this.frames - 1, Math.floor(this.film.currentTime * this.details.fps + 1e-3));
   }
 
@@ -117,15 +135,22 @@ class Player {
     else this.film.play().catch(() => {}); // refused, or paused meanwhile
   }
 
-  /** To the beginning of the next (1) or the previous (-1) stretch of flagged frames. */
+  /** To the next (1) or the previous (-1) frame from which on an object is flagged, or flagged otherwise. */
   toFlag(direction) {
+    if (!this.details) return;
     const now = this.frameNow();
-    const later = (frame) => frame > now;
-    const found = direction > 0 ? this.flagged.find(later) : this.flagged.findLast((frame) => frame < now);
-    this.status.textContent = found !== undefined ? ""
-      : this.flagged.length ? `no flagged frame ${direction > 0 ? "after" : "before"} this one`
-        : "no flagged frame in this video";
+    const frames = [...this.flagged.keys()];
+    const found = direction > 0 ? frames.find((frame) => frame > now) : frames.findLast((frame) => frame < now);
     if (found !== undefined) this.pauseAt(found);
+    this.say(found !== undefined ? this.flagged.get(found).join("; ")
+      : frames.length ? `no object is flagged anew or otherwise ${direction > 0 ? "after" : "before"} this frame`
+        : "no object is flagged in this video");
+  }
+
+  /** What is said of the frame on show, until there is another. */
+  say(text) {
+    this.status.textContent = this.status.title = text;
+    this.saidAt = this.shownFrame;
   }
 
   toAdvice() {
@@ -134,11 +159,13 @@ class Player {
 
   read(frame = this.frameNow()) {
     if (!this.details) return;
+    if (this.status.textContent && frame !== this.saidAt) this.say("");
     this.shownFrame = frame;
     this.timeline.at(frame);
     const seconds = (frame / this.details.fps).toFixed(2);
     this.frameText.textContent = `frame ${frameName(this.details, frame)} of ${this.frames.toLocaleString()}, ${seconds} s`;
     this.playButton.textContent = this.film.paused ? "Play" : "Pause";
+    if (this.film.paused) this.onRest();
   }
 
   follow() {
@@ -147,20 +174,14 @@ class Player {
   }
 }
 
-/** Where stretches of frames begin in which some object is flagged. */
-function stretches(objects, frames) {
-  const changes = new Int16Array(frames + 1);
-  for (const { spans } of objects) {
-    for (const [, first, end] of spans) {
-      changes[first]++;
-      changes[end]--;
+/** Frames, in order, from which on an object is flagged or flagged otherwise, and which objects those are. */
+function flagged(objects) {
+  const found = new Map();
+  for (const object of objects) {
+    for (const [bits, first] of object.spans) {
+      if (!found.has(first)) found.set(first, []);
+      found.get(first).push(`${objectName(object)}: ${flagNames(bits).join(", ")}`);
     }
   }
-  const starts = [];
-  for (let frame = 0, open = 0; frame < frames; frame++) {
-    const before = open;
-    open += changes[frame];
-    if (open && !before) starts.push(frame);
-  }
-  return starts;
+  return new Map([...found].sort(([a], [b]) => a - b));
 }

@@ -45,10 +45,10 @@ class Timeline {
     this.details = details;
     this.frames = frames;
     this.strip.setAttribute("aria-valuemax", frames - 1);
-    this.readings = details.objects.map(({ id, label, colour }) => {
+    this.readings = details.objects.map((object) => {
       const swatch = element("span", { class: "swatch" });
-      swatch.style.background = colour;
-      const name = label ? `${label} ${id}` : `object ${id}`;
+      swatch.style.background = object.colour;
+      const name = objectName(object);
       const value = element("output");
       const flags = element("span", { class: "flags" });
       return { name, value, flags, label: element("div", { class: "lane-label" }, swatch,
@@ -92,10 +92,10 @@ class Timeline {
         pen.fillRect(0, top, width, Timeline.LANE_PX);
       }
       for (const [bits, first, end] of object.spans) {
-        const isLow = bits === 1 << (store.flags.length - 1);
-        pen.fillStyle = ink(isLow ? "--low" : "--flag");
-        pen.fillRect(x(first), top + Timeline.LANE_PX - Timeline.FLAG_PX,
-          Math.max(1.5, x(end) - x(first)), Timeline.FLAG_PX);
+        const onlyLow = bits === 1 << (store.flags.length - 1);
+        const height = onlyLow ? Timeline.FLAG_PX / 2 : Timeline.FLAG_PX;
+        pen.fillStyle = ink("--flag");
+        pen.fillRect(x(first), top + Timeline.LANE_PX - height, Math.max(1.5, x(end) - x(first)), height);
       }
       pen.strokeStyle = ink("--line");
       pen.setLineDash([3, 3]);
@@ -175,4 +175,5 @@ function bitsAt(spans, frame) {
   return span ? span[0] : 0;
 }
 
+const objectName = ({ id, label }) => `${label || "object"} ${id}`;
 const frameName = (details, frame) => details.names?.[frame] ?? String(frame).padStart(5, "0");

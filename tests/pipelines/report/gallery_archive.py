@@ -14,8 +14,13 @@ from pipelines.review.next_frame import next_frames
 from pipelines.review.reviewed import LOW_BIT, LOW_CONFIDENCE, FailedVideo, ReviewedVideo
 
 FRAMES, FPS_HZ = 48, 24.0
-LOW = range(20, 30)
-"""Frames in which the first object of every third video is lost."""
+LOW, DRIFT, MERGED = range(20, 30), range(27, 30), range(24, 34)
+"""Of every third video the frames in which the first object is lost, has drifted too, and in which the second
+has merged."""
+FLAGGED = 3 + len(range(LOW.start, MERGED.stop))
+"""Frames of such a video; in three more the first object has a low confidence."""
+OBJECTS = {"one object": 1, "six objects": 6}
+"""By name of the video; all others have two."""
 CATEGORIES = ("dog", "car", "person")
 FAILED = (
     FailedVideo("broken/../x", "unreadable", "moov atom not found"),
@@ -41,20 +46,22 @@ def write_archive(out: Path, names: Sequence[str], films: int = 3) -> Path:
 
 def _video(index: int, name: str, count: int) -> ReviewedVideo:
     lowest = 1 - (index + 1) / count
-    confidence_OT = np.full((2, FRAMES), 0.97, np.float32)
+    objects = OBJECTS.get(name, 2)
+    confidence_OT = np.full((objects, FRAMES), 0.97, np.float32)
     confidence_OT[0, 10:13] = lowest
-    bits_OT = np.zeros((2, FRAMES), np.uint8)
+    bits_OT = np.zeros((objects, FRAMES), np.uint8)
     if index % 3 == 0:
         confidence_OT[0, LOW.start : LOW.stop] = lowest
-        bits_OT[0, LOW.start : LOW.stop] = 1 << FLAGS.index("lost")
+        for row, flag, frames in ((0, "lost", LOW), (0, "drift", DRIFT), (1, "merged", MERGED)):
+            bits_OT[row : row + 1, frames.start : frames.stop] |= 1 << FLAGS.index(flag)
     bits_OT[confidence_OT < LOW_CONFIDENCE] |= LOW_BIT
     return ReviewedVideo(
         name,
         FPS_HZ,
         tuple(f"{frame:05d}" for frame in range(FRAMES)),
         np.arange(FRAMES) == 0,
-        (1, 2),
-        ("mask", "mask"),
+        tuple(range(1, objects + 1)),
+        ("mask",) * objects,
         confidence_OT,
         bits_OT,
         {1: CATEGORIES[index % 3]},

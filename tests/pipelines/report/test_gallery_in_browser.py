@@ -6,11 +6,26 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.pipelines.report.gallery_archive import FPS_HZ, FRAMES, LOW, write_archive
+from tests.pipelines.report.gallery_archive import (
+    DRIFT,
+    FLAGGED,
+    FPS_HZ,
+    FRAMES,
+    LOW,
+    MERGED,
+    write_archive,
+)
+from tests.pipelines.report.gallery_page import (
+    SHOWN,
+    frame,
+    open_page,
+    wait_for_video,
+    wait_until,
+    watched,
+)
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&#?%20+ ünï"
 NAMES = ("a b", "-dash", HOSTILE, *(f"video-{index:04d}" for index in range(4997)))
-SHOWN = "document.querySelector('.line[aria-selected=true] .name').textContent"
 
 
 @pytest.fixture(scope="module")
@@ -19,41 +34,17 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tab(browser: Browser, archive: Path) -> Iterator[Page]:
-    """The page; at the end, that nothing failed or went to the network."""
-    problems: list[str] = []
-    requests: list[str] = []
-    page = browser.new_page(viewport={"width": 1300, "height": 850})
-    page.set_default_timeout(60_000)
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", lambda request: problems.append(f"{request.failure} {request.url}"))
-    page.on("request", lambda request: requests.append(request.url))
-    try:
+def tab(browser: Browser) -> Iterator[Page]:
+    with watched(browser) as page:
         yield page
-        # What is still being loaded when another video or page is wanted is given up.
-        assert [text for text in problems if not text.startswith("net::ERR_ABORTED")] == []
-        assert [url[:80] for url in requests if not url.startswith(("file:", "data:"))] == []
-    finally:
-        page.close()
 
 
 @pytest.fixture
 def page(tab: Page, archive: Path) -> Page:
     """As it is when it is opened."""
-    tab.goto("about:blank")
-    tab.goto(archive.as_uri())
-    tab.locator("body[data-ready=yes]").wait_for()
+    open_page(tab, archive)
     tab.locator("#player").wait_for()
     return tab
-
-
-def wait_until(page: Page, condition: str) -> None:
-    for _ in range(600):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never came true: {condition}")
 
 
 def first_names(page: Page, count: int = 3) -> list[str]:
@@ -62,19 +53,6 @@ def first_names(page: Page, count: int = 3) -> list[str]:
       .map((line) => line.querySelector('.name').textContent)"""
     found: list[str] = page.evaluate(names)
     return found[:count]
-
-
-def wait_for_video(page: Page, name: str) -> None:
-    """Its details are loaded after it was chosen."""
-    for _ in range(600):
-        if page.locator("#player h2").inner_text() == name:
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{name} never came")
-
-
-def frame(page: Page) -> int:
-    return int(page.locator("#player .frame").inner_text().split()[1])
 
 
 def test_only_lines_in_sight_are_elements_and_all_can_be_reached(page: Page) -> None:
@@ -100,9 +78,7 @@ def test_orders(page: Page) -> None:
     page.select_option("#order", "name")
     assert first_names(page, 2) == ["-dash", HOSTILE]
     page.select_option("#order", "flagged")
-    assert (
-        page.locator("#line-0 .facts").inner_text() == f"{FRAMES} frames · {3 + len(LOW)} flagged"
-    )
+    assert page.locator("#line-0 .facts").inner_text() == f"{FRAMES} frames · {FLAGGED} flagged"
 
 
 def test_filters_by_flag_object_and_name(page: Page) -> None:
@@ -145,10 +121,13 @@ def test_the_film_of_a_hostile_name_plays(page: Page) -> None:
     page.locator(".play").click()
     wait_until(page, "document.querySelector('#player video').paused")
     assert frame(page) >= 9
-    again = page.url
+    wait_until(page, f"location.hash.endsWith('&frame={frame(page)}')")
+    again, stood = page.url, frame(page)
     page.goto("about:blank")
-    page.goto(again)  # a link to the video
+    page.goto(again)  # a link to the video, and to where it stood
     wait_for_video(page, HOSTILE)
+    wait_until(page, "document.querySelector('#player video').readyState >= 2")
+    assert frame(page) == stood
 
 
 def test_it_jumps_to_flagged_frames_and_to_the_one_to_annotate(page: Page) -> None:
@@ -164,11 +143,22 @@ def test_it_jumps_to_flagged_frames_and_to_the_one_to_annotate(page: Page) -> No
     assert "frame 00020; dog 1: 0.00 lost" in (
         page.locator(".lanes").get_attribute("aria-valuetext") or ""
     )
+    status = page.locator(".status")
+    assert status.inner_text() == "dog 1: lost, low confidence"
+    page.keyboard.press("n")  # while the first one is lost
+    assert (frame(page), status.inner_text()) == (MERGED.start, "object 2: merged")
     page.keyboard.press("n")
-    assert frame(page) == LOW.start
-    assert page.locator(".status").inner_text() == "no flagged frame after this one"
-    page.keyboard.press("p")
-    assert frame(page) == 10
+    assert frame(page) == DRIFT.start
+    assert status.inner_text() == "dog 1: lost, drift, low confidence"
+    page.keyboard.press("n")
+    assert frame(page) == DRIFT.start
+    assert status.inner_text() == "no object is flagged anew or otherwise after this frame"
+    page.keyboard.press(".")
+    assert (frame(page), status.inner_text()) == (DRIFT.start + 1, "")
+    for expected in (DRIFT.start, MERGED.start, LOW.start, 10, 10):
+        page.keyboard.press("p")
+        assert frame(page) == expected
+    assert status.inner_text() == "no object is flagged anew or otherwise before this frame"
     page.keyboard.press("a")
     advised = page.locator(".candidate.best").inner_text()
     assert advised == f"Annotate frame {frame(page):05d}"
@@ -176,6 +166,37 @@ def test_it_jumps_to_flagged_frames_and_to_the_one_to_annotate(page: Page) -> No
     page.keyboard.press(".")
     page.locator(".candidate.best").click()
     assert advised.endswith(f"{frame(page):05d}")
+
+
+def test_links_lead_on_while_the_page_is_open(page: Page) -> None:
+    page.fill("#search", "VIDEO-002")
+    page.locator(".chip[data-flag=lost]").click()
+    entries = page.evaluate("history.length")
+    page.evaluate("location.hash = '#video=video-4992&frame=22'")
+    wait_for_video(page, "video-4992")
+    assert frame(page) == 22
+    assert page.evaluate(SHOWN) == "video-4992"
+    assert (
+        page.locator("#count").inner_text() == "5,000 videos"
+    )  # what left it out is no more chosen
+    assert page.locator("#search").input_value() == ""
+    page.evaluate("location.hash = '#video=video-4992&frame=999'")
+    wait_until(
+        page, f"document.querySelector('#player .frame').textContent.includes('{FRAMES - 1:05d}')"
+    )
+    for key in "ppj":  # none of these is a step to go back to
+        page.keyboard.press(key)
+    following = page.evaluate(SHOWN)
+    assert following != "video-4992"
+    wait_until(page, f"location.hash === '#video={following}'")
+    assert page.evaluate("history.length") == entries + 2
+    page.go_back()
+    wait_for_video(page, "video-4992")
+    assert frame(page) == 22
+    page.evaluate("location.hash = '#video=nobody'")
+    wait_until(
+        page, "document.querySelector('#count').textContent === 'no video has the name nobody'"
+    )
 
 
 def test_a_click_on_the_timeline_seeks(page: Page) -> None:
@@ -199,13 +220,3 @@ def test_keys_go_through_the_videos(page: Page) -> None:
         page.keyboard.press(key)
         assert page.evaluate(SHOWN) == names[expected]
         wait_for_video(page, names[expected])
-
-
-def test_it_fits_a_narrow_window_and_the_dark(page: Page) -> None:
-    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    page.emulate_media(color_scheme="dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 400, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.set_viewport_size({"width": 1300, "height": 850})
