@@ -21,7 +21,7 @@ class Address {
     const name = fields.get("video");
     if (name === null) return null;
     const frame = Number.parseInt(fields.get("frame"), 10) || 0;
-    const written = /[#&]video=([^&]*)/.exec(hash)[1]; // also a name that is no valid text
+    const written = /[#&]video=([^&]*)/.exec(hash)?.[1]; // also a name that is no valid text
     const video = store.columns.url.indexOf(written);
     return { name, frame, video: video < 0 ? store.columns.id.indexOf(name) : video };
   }

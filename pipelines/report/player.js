@@ -33,14 +33,16 @@ class Player {
 
   /** Show a video, from a frame on. */
   async show(video, frame) {
-    this.firstFrame = frame;
-    if (this.video === video) {
+    if (this.video === video && this.details) {
       this.pauseAt(frame);
       return;
     }
     this.video = video;
     this.details = null;
-    const details = await huetrack.detailsOf(video);
+    const details = await huetrack.detailsOf(video).catch((error) => {
+      if (this.video === video) this.hide();
+      throw error;
+    });
     if (this.video !== video) return; // another one was chosen meanwhile
     this.details = details;
     this.frames = store.columns.frames[video];
@@ -57,7 +59,7 @@ class Player {
     this.writeFacts();
     this.writeAdvice();
     this.timeline.show(details, this.frames);
-    this.pauseAt(this.firstFrame);
+    this.pauseAt(frame);
   }
 
   hide() {

@@ -93,3 +93,18 @@ def test_a_long_name_without_confidence_or_film(page: Page, tmp_path: Path) -> N
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.locator("#player h2").evaluate("e => e.clientHeight") < 60
+
+
+def test_a_part_of_the_page_that_is_gone_is_named(browser: Browser, tmp_path: Path) -> None:
+    details = write_archive(tmp_path, ["alone"], films=1).parent / "gallery" / "details-0000.js"
+    details.rename(tmp_path / "elsewhere.js")
+    page = browser.new_page()
+    try:
+        page.goto((tmp_path / "report" / "index.html").as_uri())
+        page.locator("#count", has_text="gallery/details-0000.js cannot be loaded").wait_for()
+        assert page.locator("#player").is_hidden()
+        (tmp_path / "elsewhere.js").rename(details)
+        page.locator("#line-0").click()
+        wait_for_video(page, "alone")
+    finally:
+        page.close()
