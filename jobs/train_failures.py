@@ -20,6 +20,7 @@ from torch import OutOfMemoryError
 
 from model.errors import UserError
 from model.fitter import Diverged
+from model.objectives.colorization import ClipBatch
 from pipelines.run_folder import FAILURE_FILE
 from pipelines.storage import Location, write_bytes, write_text
 
@@ -48,9 +49,11 @@ def explained_failures(run: Location, rank: int, batch: str) -> Iterator[None]:
     try:
         yield
     except Diverged as error:
-        path = save_batch(error, run, rank)
+        kept = ""
+        if error.batch is not None:
+            kept = f": its batch is in {_save_batch(error.step, error.batch, run, rank)}"
         remedy = "lower --fit.learning-rate, then --resume goes on from the last checkpoint"
-        raise _failure(f"{error}: its batch is in {path}; {remedy}", final=True) from error
+        raise _failure(f"{error}{kept}; {remedy}", final=True) from error
     except OutOfMemoryError as error:
         remedy = "raise --fit.accumulate, or lower --batches.batch-size or --batches.resolution-px"
         raise _failure(f"out of GPU memory with {batch}: {remedy}", final=True) from error
@@ -60,11 +63,11 @@ def explained_failures(run: Location, rank: int, batch: str) -> Iterator[None]:
         raise _failure(f"{type(error).__name__}: {error}", final=False) from error
 
 
-def save_batch(error: Diverged, run: Location, rank: int) -> Location:
-    """Write the batch on which the loss was no number as safetensors, and return where."""
-    path = run / f"diverged-step-{error.step:08d}-worker-{rank}.safetensors"
-    tensors = {f.name: getattr(error.batch, f.name).cpu() for f in fields(error.batch)}
-    write_bytes(path, save(tensors, metadata={"step": str(error.step)}))
+def _save_batch(step: int, batch: ClipBatch, run: Location, rank: int) -> Location:
+    """Write the batch on which the training diverged as safetensors, and return where."""
+    path = run / f"diverged-step-{step:08d}-worker-{rank}.safetensors"
+    tensors = {f.name: getattr(batch, f.name).cpu() for f in fields(batch)}
+    write_bytes(path, save(tensors, metadata={"step": str(step)}))
     return path
 
 

@@ -1,5 +1,6 @@
 """What each Ray Train worker runs: the training loop, fed with its share of the clips, reporting."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -19,7 +20,7 @@ from jobs.train_checkpoint import NOT_VALIDATED, report_checkpoint, take_up
 from jobs.train_failures import explained_failures
 from model.colorizer import Colorizer, ColorizerConfig
 from model.fit import TrainRecord, ValidationRecord, fit
-from model.fitter import FitConfig, Fitter
+from model.fitter import Diverged, FitConfig, Fitter
 from model.objectives.colorization import ClipBatch, Colorization, ColorizationConfig
 from model.one_hot import PackedClipBatch
 from pipelines.batches import training_batches, validation_batches
@@ -151,6 +152,8 @@ class WorkerReporter:
         loss, accuracy, copy_accuracy, count = total.tolist()
         if count == 0:
             return  # the dataset has no held-out video
+        if not math.isfinite(loss):
+            raise Diverged("held-out loss", loss, fitter.step, None)
         self._validated = ValidationRecord(
             fitter.step, loss / count, accuracy / count, copy_accuracy / count, int(count)
         )

@@ -77,7 +77,8 @@ def fit(
 ) -> None:
     """Train until `config.steps`, going through `epoch_batches(epoch)` as often as needed.
 
-    Raises `UserError` when an epoch holds no batch, `Diverged` when the loss is not finite.
+    Raises `UserError` when an epoch holds no batch, `Diverged` when the loss or its gradient
+    is not finite.
     """
     config = fitter.config
 

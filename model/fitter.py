@@ -55,10 +55,13 @@ class FitConfig:
 
 
 class Diverged(ArithmeticError):
-    """The loss is not a number any more; `batch` is what it was computed from."""
+    """`quantity`, which is a loss or the norm of its gradient, is not finite any more.
 
-    def __init__(self, loss: float, step: int, batch: ClipBatch) -> None:
-        super().__init__(f"loss is {loss} at step {step}")
+    `batch` is what it was computed from, None for a loss of all held-out clips.
+    """
+
+    def __init__(self, quantity: str, value: float, step: int, batch: ClipBatch | None) -> None:
+        super().__init__(f"{quantity} is {value} at step {step}")
         self.step = step
         self.batch = batch
 
@@ -114,8 +117,8 @@ class Fitter:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     def train_step(self, batch: ClipBatch) -> ObjectiveResult:
-        """One optimiser step. Raises `Diverged` when the loss is not finite; the weights are then
-        still those of the step before."""
+        """One optimiser step. Raises `Diverged` when the loss or its gradient, which is that of all
+        workers, is not finite; the weights are then still those of the step before."""
         self.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, self.config)
@@ -127,9 +130,11 @@ class Fitter:
             for part, share in zip(parts, shares, strict=True)
         ]
         result = ObjectiveResult.mean(results, shares)
-        if not math.isfinite(loss := result.loss.item()):
-            raise Diverged(loss, self.step, batch)
-        nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip_grad_norm)
+        checked = torch.stack((result.loss, norm)).tolist()  # the device is waited for once
+        for quantity, value in zip(("loss", "gradient norm"), checked, strict=True):
+            if not math.isfinite(value):
+                raise Diverged(quantity, value, self.step, batch)
         self.optimizer.step()
         self.step += 1
         return result

@@ -60,13 +60,20 @@ def test_one_line_and_the_whole_trace(
 def test_the_batch_of_a_loss_that_is_no_number_is_kept(tmp_path: Path) -> None:
     grey = torch.randint(0, 255, (2, 4, 64, 64), dtype=torch.uint8)
     target = torch.randint(0, 2, (2, 4, 16, 8, 8), dtype=torch.uint8)
-    failure = raised(Diverged(float("nan"), 41, ClipBatch(grey, target)), tmp_path)
+    failure = raised(Diverged("loss", float("nan"), 41, ClipBatch(grey, target)), tmp_path)
     (saved,) = tmp_path.iterdir()
     assert failure.final
     assert failure.line.startswith(f"loss is nan at step 41: its batch is in {saved}; lower ")
     tensors = load_file(saved)
     assert any(torch.equal(t, grey) for t in tensors.values())
     assert any(t.shape == target.shape and torch.equal(t, target) for t in tensors.values())
+
+
+def test_a_held_out_loss_that_is_no_number_is_final_and_has_no_batch(tmp_path: Path) -> None:
+    failure = raised(Diverged("held-out loss", float("inf"), 40, None), tmp_path)
+    assert failure.final
+    assert failure.line.startswith("held-out loss is inf at step 40; lower --fit.learning-rate")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_what_may_pass_is_tried_again() -> None:

@@ -1,5 +1,6 @@
 """What a worker does at records, checkpoints and notices, without a cluster around it."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from jobs.tracking_uri import TrackingUri
 from jobs.train_checkpoint import NOT_VALIDATED
 from jobs.train_worker import WorkerReporter, WorkerSpec
 from model.fit import TrainRecord
-from model.fitter import FitConfig
+from model.fitter import Diverged, FitConfig
 from pipelines.run_folder import read_history
 
 LOSS = 0.25
@@ -24,13 +25,14 @@ LOSS = 0.25
 
 @dataclass
 class StandIn:
-    """A fitter of which only the step is looked at; validation batches come to a loss of `LOSS`."""
+    """A fitter of which only the step is looked at; validation batches come to a loss of `held_out_loss`."""
 
     step: int = 0
+    held_out_loss: float = LOSS
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def evaluate(self, _: object) -> tuple[torch.Tensor, int]:
-        return torch.tensor([2 * LOSS, 2 * 0.8, 2 * 0.7]), 2
+        return torch.tensor([2 * self.held_out_loss, 2 * 0.8, 2 * 0.7]), 2
 
 
 @dataclass
@@ -120,6 +122,18 @@ def test_what_is_looked_at_is_validated_and_the_last_step_is_looked_at(worker: W
     assert worker.checkpoint(100)["probe"]
     records = read_history(worker.reporter._spec.run)
     assert [r["step"] for r in records if r["kind"] == "validation"] == [60, 100]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_held_out_loss_that_is_no_number_ends_training_before_the_checkpoint(
+    worker: Worker, loss: float
+) -> None:
+    worker.checkpoint(40)
+    worker.fitter.held_out_loss = loss
+    with pytest.raises(Diverged, match=f"held-out loss is {loss} at step 60"):
+        worker.checkpoint(60)  # which is looked at, and so validated
+    assert [report["step"] for report in worker.reports] == [40]
+    assert all(r["kind"] != "validation" for r in read_history(worker.reporter._spec.run))
 
 
 def test_a_look_that_a_notice_came_before_is_made_up_for(worker: Worker) -> None:

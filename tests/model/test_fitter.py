@@ -101,6 +101,22 @@ def test_a_batch_that_made_the_loss_no_number_comes_with_the_error_and_changes_n
     assert torch.equal(weights(fitter), before)
 
 
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_changes_no_weight():
+    fitter = make_fitter(steps=5)
+    fitter.train_step(shifted_clips(1))
+    before = weights(fitter)
+    weight = fitter.objective.colorizer.head.embed.weight
+    broken = weight.register_hook(lambda gradient: gradient * math.inf)
+    batch = shifted_clips(0)
+    with pytest.raises(Diverged, match=r"gradient norm is (nan|inf) at step 1") as caught:
+        fitter.train_step(batch)
+    assert torch.equal(caught.value.batch.grey_BTHW, batch.grey_BTHW)
+    assert torch.equal(weights(fitter), before)
+    broken.remove()
+    fitter.train_step(batch)  # nothing is left of it, in the optimiser's moments neither
+    assert weights(fitter).isfinite().all()
+
+
 def _two_workers(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
