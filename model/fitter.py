@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from model.errors import UserError
@@ -153,8 +154,13 @@ class Fitter:
     def evaluate(self, batches: Iterable[ClipBatch]) -> tuple[Tensor, int]:
         """Sums of (loss, accuracy, copy accuracy) over clips, [3], and the number of clips.
 
-        Sums, so that several workers can add theirs before dividing.
+        Sums, so that several workers can add theirs before dividing. All workers must call it, and get
+        rank 0's statistics of batch norm, those that its checkpoint has: each has its own since its last
+        batch, and DDP hands out rank 0's only when the next one begins.
         """
+        if dist.is_initialized():
+            for buffer in self.objective.buffers():
+                dist.broadcast(buffer, src=0)
         self.objective.eval()
         sums = torch.zeros(3, device=self.device)
         clips = 0

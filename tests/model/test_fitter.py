@@ -1,7 +1,6 @@
 import functools
 import math
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
@@ -131,14 +130,38 @@ def _two_workers(rank: int, folder: str) -> None:
         wrap=lambda module: torch.nn.parallel.DistributedDataParallel(module),
     )
     fitter.train_step(shifted_clips(rank))
-    torch.save(weights(fitter), f"{folder}/{rank}.pt")
+    seen = {"weights": weights(fitter), "own_statistics": statistics(fitter)}
+    seen["held_out"], _ = fitter.evaluate([shifted_clips(999)])
+    seen["statistics"] = statistics(fitter)
+    torch.save(seen, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_workers_that_accumulate_exchange_gradients_once(tmp_path: Path):
+def statistics(fitter):
+    """Of batch norm."""
+    return torch.cat([buffer.detach().flatten() for buffer in fitter.objective.buffers()])
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory):
+    """What each of two workers had after a step."""
+    folder = tmp_path_factory.mktemp("workers")
+    torch.multiprocessing.spawn(_two_workers, args=(str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def test_all_workers_validate_the_network_that_rank_0_saves(two_workers):
+    """Weights are the same on all, statistics of batch norm are not."""
+    first, second = two_workers
+    assert not torch.equal(first["own_statistics"], second["own_statistics"])
+    assert torch.equal(first["statistics"], first["own_statistics"])
+    assert torch.equal(second["statistics"], first["own_statistics"])
+    assert torch.equal(first["held_out"], second["held_out"])
+
+
+def test_workers_that_accumulate_exchange_gradients_once(two_workers):
     """Both end with the same weights, those of the mean gradient over all parts of both."""
-    torch.multiprocessing.spawn(_two_workers, args=(str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = (worker["weights"] for worker in two_workers)
     assert torch.equal(first, second)
     plain = make_fitter()
     for rank in (0, 1):
