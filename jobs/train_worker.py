@@ -24,6 +24,7 @@ from model.fitter import Diverged, FitConfig, Fitter
 from model.objectives.colorization import ClipBatch, Colorization, ColorizationConfig
 from model.one_hot import PackedClipBatch
 from pipelines.batches import training_batches, validation_batches
+from pipelines.clip_order import share_of_batch
 from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.models import read_colorizer
 from pipelines.run_folder import History
@@ -53,13 +54,14 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     """Entry point on every worker; `loop_config["spec"]` is a `WorkerSpec`. Raises `WorkerFailure`."""
     spec: WorkerSpec = loop_config["spec"]
     context = ray.train.get_context()
-    batch_size = spec.batches.batch_size // context.get_world_size()
-    batch = f"{batch_size} clips of {spec.batches.resolution_px} px a worker"
-    with explained_failures(spec.run, context.get_world_rank(), batch):
-        _train(spec)
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    clips = len(share_of_batch(spec.batches.batch_size, rank, workers))
+    batch = f"{clips} clips of {spec.batches.resolution_px} px a worker"
+    with explained_failures(spec.run, rank, batch):
+        _train(spec, loss_weight=clips * workers / spec.batches.batch_size)
 
 
-def _train(spec: WorkerSpec) -> None:
+def _train(spec: WorkerSpec, loss_weight: float) -> None:
     context = ray.train.get_context()
     cores = max(1, available_cpus() // context.get_local_world_size())
     if not torch.cuda.is_available():
@@ -68,7 +70,7 @@ def _train(spec: WorkerSpec) -> None:
     device = ray.train.torch.get_device()
     colorizer = Colorizer(spec.model) if spec.initial is None else read_colorizer(spec.initial)
     objective = Colorization(colorizer, spec.colorization)
-    fitter = Fitter(objective, spec.fit, device, wrap=ray.train.torch.prepare_model)
+    fitter = Fitter(objective, spec.fit, device, ray.train.torch.prepare_model, loss_weight)
     take_up(fitter, spec.fallback)
     # A checkpoint at the very end of an epoch was written before it was counted.
     fitter.epoch = fitter.step // spec.batches.batches_per_epoch
@@ -127,10 +129,12 @@ class WorkerReporter:
             self._save(wait=True)
 
     def _over_workers(self, record: TrainRecord) -> TrainRecord:
-        """The record of all workers together: images/s added, the rest averaged."""
+        """The record of all workers together: means over clips, the mean share of waiting, and the sum of
+        images/s."""
         names = ("loss", "accuracy", "copy_accuracy", "data_wait_share", "images_per_s")
         values = torch.tensor([getattr(record, n) for n in names], device=self._fitter.device)
         if dist.is_initialized():
+            values[:3] *= self._fitter.loss_weight
             dist.all_reduce(values)
             values[:-1] /= self._workers
         return replace(record, **dict(zip(names, values.tolist(), strict=True)))

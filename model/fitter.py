@@ -85,7 +85,9 @@ class Fitter:
     """Objective, optimiser and counters.
 
     `wrap` puts the objective into what the forward pass of a training step goes through (DDP); it is
-    given the objective on its device and in its memory format.
+    given the objective on its device and in its memory format. `loss_weight` is how many clips this
+    worker has of every batch, in shares of what workers have on average: DDP takes the mean over
+    workers, which then is that over clips.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Fitter:
         config: FitConfig,
         device: torch.device,
         wrap: Callable[[nn.Module], nn.Module] | None = None,
+        loss_weight: float = 1.0,
     ) -> None:
         on_gpu = device.type == "cuda"
         self.objective = objective.to(device)
@@ -105,6 +108,7 @@ class Fitter:
             self._compiled = torch.compile(self.module)
         self.config = config
         self.device = device
+        self.loss_weight = loss_weight
         self.optimizer = torch.optim.Adam(
             self.objective.parameters(), lr=config.learning_rate, fused=True
         )
@@ -141,13 +145,14 @@ class Fitter:
         return result
 
     def _add_gradients(self, part: ClipBatch, share: float, last: bool) -> ObjectiveResult:
-        """Those of `share` times the loss of a part; workers exchange theirs with the last part only."""
+        """Those of a part's loss, which is `share` of the batch's; workers exchange theirs with the last
+        part only."""
         no_sync = getattr(self.module, "no_sync", None)
         alone: AbstractContextManager[None] = nullcontext() if last or not no_sync else no_sync()
         with alone:
             with self._autocast():
                 result: ObjectiveResult = self._compiled(part.to(self.device))
-            (result.loss * share).backward()
+            (result.loss * (share * self.loss_weight)).backward()
         return result
 
     @torch.no_grad()

@@ -2,9 +2,10 @@
 
 The stream of clips never ends: one pass over all row groups follows another, each in its own random
 order. Virtual epoch e is the clips e * E to (e + 1) * E of it, whatever the number of workers. Each
-worker has an equal stretch of the epoch, in which clips are shuffled block by block. So a row group
-is read once in a pass (twice where a stretch or a block begins in its middle), and any batch can be
-had without those before it: a resumed training goes on with the very batch that was next.
+worker has a stretch of the epoch, as long as its share of every batch, in which clips are shuffled
+block by block. So a row group is read once in a pass (twice where a stretch or a block begins in its
+middle), and any batch can be had without those before it: a resumed training goes on with the very
+batch that was next.
 """
 
 from collections.abc import Iterator
@@ -37,6 +38,11 @@ class Block:
         return Block(self.position + start, self.group_N[part], self.clip_N[part])
 
 
+def share_of_batch(batch_size: int, rank: int, workers: int) -> range:
+    """Which clips of a batch are those of worker `rank`: one more than others have, at most."""
+    return range(batch_size * rank // workers, batch_size * (rank + 1) // workers)
+
+
 @dataclass(frozen=True)
 class ClipOrder:
     """The stream of the clips `rows`, as worker `rank` of `workers` sees it."""
@@ -49,8 +55,12 @@ class ClipOrder:
 
     @property
     def batch_clips(self) -> int:
-        """Clips in a batch of one worker."""
-        return self.config.batch_size // self.workers
+        """Clips of a batch that are this worker's."""
+        return len(self._share)
+
+    @property
+    def _share(self) -> range:
+        return share_of_batch(self.config.batch_size, self.rank, self.workers)
 
     def blocks(self, first: int) -> Iterator[Block]:
         """Blocks without end, from batch number `first` of the training on."""
@@ -66,8 +76,8 @@ class ClipOrder:
         batches = max(config.shuffle_buffer // size, 1)
         begin = in_epoch // batches * batches
         batches = min(batches, config.batches_per_epoch - begin)
-        stretch = config.clips_per_epoch // self.workers
-        position = epoch * config.clips_per_epoch + self.rank * stretch + begin * size
+        stretch = config.batches_per_epoch * self._share.start
+        position = epoch * config.clips_per_epoch + stretch + begin * size
         group_N, clip_N = self._stream(position, batches * size)
         shuffled_N = np.random.default_rng((self.seed, _CLIPS, position)).permutation(len(clip_N))
         rest = shuffled_N[(in_epoch - begin) * size :]

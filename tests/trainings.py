@@ -18,7 +18,8 @@ from pipelines.shard_maker import ShardConfig
 from tests.conftest import MakeVideo
 
 Training = Callable[..., TrainOptions]
-"""(run, steps=STEPS, **options) -> options of a training of a few seconds, two workers unless told."""
+"""(run, steps=STEPS, **options) -> options of a training of a few seconds; two workers unless told,
+which have two and three clips of each batch."""
 STEPS, EVERY = 120, 10
 """Steps of a training, and steps between two checkpoints, each of which is validated."""
 
@@ -48,7 +49,7 @@ def trainings_on(dataset: Path) -> Training:
             "tracking_uri": TrackingUri(f"sqlite:///{dataset.parent / 'mlflow.db'}"),
             "register": "",
             "model": ColorizerConfig(width=4, embedding_channels=8, head="linear"),
-            "batches": BatchConfig(batch_size=4, resolution_px=64, shuffle_buffer=16),
+            "batches": BatchConfig(batch_size=5, resolution_px=64, shuffle_buffer=16),
             "probe": ProbeConfig(every=0),
         }
         return TrainOptions(dataset, run=run, fit=FitConfig(**fit), **(settings | changes))

@@ -18,7 +18,10 @@ from jobs.options import to_yaml
 from jobs.train import train
 from model.colorizer import Colorizer, ColorizerConfig, load_colorizer, save_colorizer
 from model.errors import UserError
-from pipelines.clip_rows import BatchConfig
+from model.fitter import Fitter
+from model.objectives.colorization import Colorization
+from pipelines.batches import training_batches
+from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.run_folder import read_history
 from tests.conftest import REPOSITORY
 from tests.processes import processes_below
@@ -48,6 +51,26 @@ def test_the_best_checkpoint_and_the_last_are_kept_and_exported(undisturbed: Pat
         weights = load_colorizer(undisturbed / name).state_dict()
         assert all(torch.equal(state["objective"][f"colorizer.{k}"], v) for k, v in weights.items())
     assert not list(undisturbed.rglob("failure.log"))
+
+
+def test_the_loss_is_the_mean_over_the_clips_of_all_workers(
+    training: Training, undisturbed: Path
+) -> None:
+    """The first worker has two clips of the five of a batch, the second three."""
+    options = training(undisturbed)
+    dataset = ClipDataset.open(options.dataset)
+    means = []
+    for rank in range(2):
+        torch.manual_seed(options.seed)
+        objective = Colorization(Colorizer(options.model), options.colorization)
+        fitter = Fitter(objective, options.fit, torch.device("cpu"))
+        batches = training_batches(dataset, options.batches, seed=0, rank=rank, workers=2)
+        batch = next(batches).to(fitter.device)
+        assert len(batch) == 2 + rank
+        means.append(fitter.train_step(batch).loss.item())
+    first = losses(undisturbed)[1]
+    assert first == pytest.approx((2 * means[0] + 3 * means[1]) / 5, rel=1e-4)
+    assert first != pytest.approx(sum(means) / 2, rel=1e-4)
 
 
 def wait_for_a_checkpoint(run: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import ray.train
 import torch
+import torch.distributed as dist
 
 import jobs.train_worker
 from jobs.probe_options import ProbeConfig
@@ -29,6 +30,7 @@ class StandIn:
 
     step: int = 0
     held_out_loss: float = LOSS
+    loss_weight: float = 1.0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def evaluate(self, _: object) -> tuple[torch.Tensor, int]:
@@ -109,6 +111,22 @@ def test_a_notice_at_a_checkpoint_costs_no_second_one(worker: Worker) -> None:
     worker.leaving.append("a")
     worker.record(20)
     assert [report["step"] for report in worker.reports] == [20]
+
+
+def test_a_record_is_the_mean_over_the_clips_of_all_workers(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This one has three clips of every four, the other worker the fourth."""
+    others = torch.tensor([0.5 * 3.0, 0.5 * 0.4, 0.5 * 0.3, 0.5, 30.0])
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "all_reduce", lambda values: values.add_(others))
+    worker.reporter._workers = 2
+    worker.fitter.loss_weight = 1.5
+    worker.record(10)
+    (record,) = read_history(worker.reporter._spec.run)
+    means = {"loss": 1.5, "accuracy": 0.7, "copy_accuracy": 0.6, "data_wait_share": 0.25}
+    expected = means | {"images_per_s": 40.0, "workers": 2}
+    assert {name: record[name] for name in expected} == pytest.approx(expected)
 
 
 def test_what_is_looked_at_is_validated_and_the_last_step_is_looked_at(worker: Worker) -> None:

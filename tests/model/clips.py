@@ -17,7 +17,7 @@ def shifted_clips(seed, clips=4, side=64):
     return ClipBatch(grey, target)
 
 
-def make_fitter(seed=0, wrap=None, device="cpu", **settings):
+def make_fitter(seed=0, wrap=None, device="cpu", loss_weight=1.0, **settings):
     torch.manual_seed(seed)
     defaults = {
         "precision": "float32",
@@ -27,4 +27,4 @@ def make_fitter(seed=0, wrap=None, device="cpu", **settings):
     }
     config = FitConfig(**(defaults | settings))
     objective = Colorization(Colorizer(ColorizerConfig(4, 16)))
-    return Fitter(objective, config, torch.device(device), wrap)
+    return Fitter(objective, config, torch.device(device), wrap, loss_weight)

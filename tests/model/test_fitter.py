@@ -68,6 +68,14 @@ def weights(fitter):
     return torch.cat([p.detach().flatten() for p in fitter.objective.parameters()])
 
 
+def gradients(fitter):
+    return torch.cat([p.grad.flatten() for p in fitter.objective.parameters()])
+
+
+def part_of(batch, first, end):
+    return ClipBatch(batch.grey_BTHW[first:end], batch.target_BTKhw[first:end])
+
+
 def test_accumulated_gradients_are_those_of_the_mean_over_parts():
     """Plain SGD by hand on each part, with batch norm seeing a part at a time."""
     batch = shifted_clips(0, clips=5)
@@ -75,15 +83,11 @@ def test_accumulated_gradients_are_those_of_the_mean_over_parts():
     loss = fitter.train_step(batch).loss
     expected = 0.0
     for lo, hi in ((0, 3), (3, 5)):
-        part = ClipBatch(batch.grey_BTHW[lo:hi], batch.target_BTKhw[lo:hi])
-        result = plain.objective(part)
+        result = plain.objective(part_of(batch, lo, hi))
         (result.loss * (hi - lo) / 5).backward()
         expected += result.loss.item() * (hi - lo) / 5
     assert loss.item() == pytest.approx(expected, rel=1e-5)
-    for ours, theirs in zip(
-        fitter.objective.parameters(), plain.objective.parameters(), strict=True
-    ):
-        assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)
+    assert torch.allclose(gradients(fitter), gradients(plain), atol=1e-6)
 
 
 def test_a_batch_that_made_the_loss_no_number_comes_with_the_error_and_changes_no_weight():
@@ -127,12 +131,19 @@ def _two_workers(rank: int, folder: str) -> None:
     )
     fitter = make_fitter(
         accumulate=2,
-        wrap=lambda module: torch.nn.parallel.DistributedDataParallel(module),
+        wrap=torch.nn.parallel.DistributedDataParallel,
     )
     fitter.train_step(shifted_clips(rank))
     seen = {"weights": weights(fitter), "own_statistics": statistics(fitter)}
     seen["held_out"], _ = fitter.evaluate([shifted_clips(999)])
     seen["statistics"] = statistics(fitter)
+    fitter = make_fitter(
+        loss_weight=(0.5, 1.5)[rank],
+        clip_grad_norm=1e9,
+        wrap=torch.nn.parallel.DistributedDataParallel,
+    )
+    fitter.train_step(part_of(shifted_clips(0), *((0, 1), (1, 4))[rank]))
+    seen["gradients"] = gradients(fitter)
     torch.save(seen, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -170,6 +181,17 @@ def test_workers_that_accumulate_exchange_gradients_once(two_workers):
     torch.nn.utils.clip_grad_norm_(plain.objective.parameters(), plain.config.clip_grad_norm)
     plain.optimizer.step()
     assert torch.allclose(first, weights(plain), atol=1e-4)
+
+
+def test_workers_with_more_clips_than_others_count_for_more(two_workers):
+    """One has a clip, the other three: the gradient is the mean over clips, not over workers."""
+    first, second = (worker["gradients"] for worker in two_workers)
+    assert torch.equal(first, second)
+    plain, clips = make_fitter(), shifted_clips(0)
+    for first_clip, end in ((0, 1), (1, 4)):
+        part = part_of(clips, first_clip, end)
+        (plain.objective(part).loss * (len(part) / len(clips))).backward()
+    assert torch.allclose(first, gradients(plain), atol=1e-5)
 
 
 def same_losses(plain, compiled):

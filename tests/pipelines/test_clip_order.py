@@ -63,19 +63,23 @@ def test_orders_of_epochs_differ_and_are_not_those_of_the_shards():
     assert len({tuple(epoch) for epoch in [*epochs, range(60)]}) == 5
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
 def test_a_resumed_training_goes_on_with_the_batch_that_was_next(workers):
     all_batches = batches(0, 40, rank=workers - 1, workers=workers)
     for first in (1, 3, 4, 8, 13, 27):
         assert batches(first, 10, rank=workers - 1, workers=workers) == all_batches[first:][:10]
 
 
-@pytest.mark.parametrize("workers", [2, 3, 6])
-def test_workers_divide_an_epoch_whatever_their_number(workers):
+@pytest.mark.parametrize("workers", [2, 3, 4, 5, 6])
+def test_workers_divide_an_epoch_and_each_batch_whatever_their_number(workers):
+    """Also one that does not divide the six clips of a batch."""
     alone = clips(batches(8, 8))  # the second epoch
-    together = [clips(batches(8, 8, rank=r, workers=workers)) for r in range(workers)]
-    assert [len(part) for part in together] == [48 // workers] * workers
-    assert Counter(clips(together)) == Counter(alone)
+    together = [batches(8, 8, rank=r, workers=workers) for r in range(workers)]
+    for parts in zip(*together, strict=True):
+        sizes = [len(part) for part in parts]
+        assert sum(sizes) == 6
+        assert max(sizes) - min(sizes) <= 1
+    assert Counter(clips(clips(together))) == Counter(alone)
 
 
 def test_a_batch_mixes_row_groups():
