@@ -4,18 +4,21 @@ A checkpoint is a folder `checkpoint_STEP` with one file of tensors, numbers and
 the last one and the one with the lowest held-out loss, and remembers them in a file of its own.
 """
 
+import struct
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode
 
 from model.colorizer import Colorizer, ColorizerConfig, load_weights, save_colorizer
+from model.errors import UserError
 from model.fitter import Fitter
 from pipelines.run_folder import BEST_WEIGHTS_FILE, WEIGHTS_FILE
 from pipelines.storage import (
@@ -79,27 +82,31 @@ def report_checkpoint(
 
 
 def take_up(fitter: Fitter, fallback: Checkpoint | None) -> None:
-    """Continue from Ray Train's latest checkpoint, else from `fallback`, else from nothing."""
+    """Continue from Ray Train's latest checkpoint, else from `fallback`, else from nothing.
+
+    Raises `UserError` naming a file that is damaged.
+    """
     checkpoint = ray.train.get_checkpoint() or fallback
     if checkpoint is not None:
-        fitter.load_state_dict(_read(checkpoint, fitter.device))
+        fitter.load_state_dict(_read(checkpoint))
 
 
 def tidy(run: Location) -> Checkpoint | None:
     """Put in order what a killed driver left of a run that is resumed.
 
     Copies that Ray Train does not know of are removed. Where the driver died while Ray Train wrote down
-    which checkpoints there are, or had removed one that is written down, that record is removed instead,
-    and the newest checkpoint that can be read is returned, to go on from.
+    which checkpoints there are, or where one that is written down was removed or is damaged, that record
+    is removed instead, and the newest checkpoint that is whole is returned, to go on from.
     """
     folders = {n: f for n, f in folders_in(run).items() if n.startswith(_FOLDER)}
     try:
         known = _known_names(run)
     except Exception:  # Ray has several, partly private, for a record that is missing or cut short
-        known = None
-    if known is None or not known <= folders.keys():
+        known = set()
+    whole = known <= folders.keys() and all(_is_whole(_checkpoint_at(folders[n])) for n in known)
+    if not known or not whole:
         remove_files([run / _RECORD])
-        return next(filter(_is_readable, map(_checkpoint_at, reversed(folders.values()))), None)
+        return next(filter(_is_whole, map(_checkpoint_at, reversed(folders.values()))), None)
     for name in folders.keys() - known:
         remove_folder(folders[name])
     return None
@@ -125,9 +132,12 @@ def export_weights(kept: KeptCheckpoints, config: ColorizerConfig, run: Location
 
 
 def colorizer_of(checkpoint: Checkpoint, config: ColorizerConfig) -> tuple[Colorizer, int]:
-    """The network of a checkpoint, in evaluation mode on the CPU, and its step."""
+    """The network of a checkpoint, in evaluation mode on the CPU, and its step.
+
+    Raises `UserError` naming a file that is damaged.
+    """
     colorizer = Colorizer(config)
-    state = _read(checkpoint, torch.device("cpu"))
+    state = _read(checkpoint)
     objective = state["objective"]
     weights = {name.removeprefix(_OBJECTIVES_PREFIX): value for name, value in objective.items()}
     load_weights(colorizer, weights, Path(checkpoint.path))
@@ -142,11 +152,18 @@ def _export(checkpoint: Checkpoint, config: ColorizerConfig, path: Location) -> 
         write_bytes(path, file.read_bytes())
 
 
-def _read(checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
-    with checkpoint.as_directory() as folder:
-        state: dict[str, Any] = torch.load(
-            Path(folder) / CHECKPOINT_FILE, map_location=device, weights_only=True
-        )
+def _read(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What `report_checkpoint` saved, on the CPU. Raises `UserError` naming a file that is damaged."""
+    try:
+        with checkpoint.as_directory() as folder:
+            state: dict[str, Any] = torch.load(
+                Path(folder) / CHECKPOINT_FILE, map_location="cpu", weights_only=True
+            )
+    except (FileNotFoundError, EOFError, RuntimeError, UnpicklingError) as error:
+        raise UserError(
+            f"{checkpoint.path}/{CHECKPOINT_FILE}: is damaged ({type(error).__name__}); the same command "
+            "with --resume goes on from a checkpoint that is whole"
+        ) from error
     return state
 
 
@@ -162,9 +179,11 @@ def _checkpoint_at(folder: Location) -> Checkpoint:
     return Checkpoint(path, filesystem)
 
 
-def _is_readable(checkpoint: Checkpoint) -> bool:
+def _is_whole(checkpoint: Checkpoint) -> bool:
+    """Whether all bytes are those that were saved, by the checksums in the file (a ZIP archive), which
+    PyTorch does not look at. Storage that fails is no damage: its `OSError` is raised."""
     try:
-        _read(checkpoint, torch.device("cpu"))
-    except (OSError, EOFError, RuntimeError, UnpicklingError):
-        return False  # a copy that was cut short
-    return True
+        with checkpoint.as_directory() as folder, ZipFile(Path(folder) / CHECKPOINT_FILE) as file:
+            return file.testzip() is None
+    except (FileNotFoundError, BadZipFile, EOFError, RuntimeError, ValueError, struct.error):
+        return False  # what zipfile raises for headers that make no sense

@@ -1,19 +1,27 @@
 """What a killed driver leaves in a run's folder does not stop `--resume`."""
 
+import io
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+import ray.train
 import torch
-from ray.train import Result
+from ray.train import Checkpoint, Result
 
 from jobs.train import train
-from jobs.train_checkpoint import tidy
+from jobs.train_checkpoint import colorizer_of, take_up, tidy
+from model.colorizer import ColorizerConfig
+from model.errors import UserError
 from pipelines.run_folder import read_history
+from tests.model.clips import make_fitter
 from tests.trainings import EVERY, STEPS, Training
 
 RECORD = "checkpoint_manager_snapshot.json"
-LAST, CUT_SHORT = f"checkpoint_{STEPS:08d}", f"checkpoint_{STEPS + EVERY:08d}"
+BEFORE, LAST, CUT_SHORT = (f"checkpoint_{STEPS + n * EVERY:08d}" for n in (-1, 0, 1))
 
 
 @pytest.fixture
@@ -55,6 +63,50 @@ def test_a_record_of_a_checkpoint_that_is_gone_is_not_believed(run: Path) -> Non
     found = tidy(run)
     assert found is None or Path(found.path).name not in (LAST, CUT_SHORT)
     assert not (run / RECORD).exists()
+
+
+def cut_short(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def changed(content: bytes) -> bytes:
+    """Another byte in the largest tensor: PyTorch reads it all the same."""
+    with ZipFile(io.BytesIO(content)) as archive:
+        tensor = archive.read(max(archive.infolist(), key=lambda info: info.file_size))
+    place = content.index(tensor) + len(tensor) // 2
+    other = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+    assert torch.load(io.BytesIO(other), weights_only=True)["step"] > 0
+    return other
+
+
+@pytest.mark.parametrize("which", [min, max])
+@pytest.mark.parametrize("damage", [cut_short, changed])
+def test_where_a_checkpoint_that_ray_knows_is_damaged_the_newest_whole_one_is_found(
+    run: Path, damage: Callable[[bytes], bytes], which: Callable[[set[str]], str]
+) -> None:
+    """The best or the last one, which are one and the same in some runs."""
+    damaged = which({path.name for path in run.glob("checkpoint_*/")} - {CUT_SHORT})
+    shutil.copytree(run / LAST, run / BEFORE, dirs_exist_ok=True)
+    file = run / damaged / "checkpoint.pt"
+    file.write_bytes(damage(file.read_bytes()))
+    found = tidy(run)
+    assert found is not None
+    assert Path(found.path).name == (BEFORE if damaged == LAST else LAST)
+    assert not (run / RECORD).exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x03\x04"])
+def test_a_checkpoint_that_is_damaged_while_training_is_named(
+    run: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = run / LAST / "checkpoint.pt"
+    file.write_bytes(cut_short(file.read_bytes()) if content is None else content)
+    with pytest.raises(UserError, match=rf"{re.escape(str(file))}: is damaged \(.*--resume"):
+        colorizer_of(Checkpoint(run / LAST), ColorizerConfig())
+    file.unlink()
+    monkeypatch.setattr(ray.train, "get_checkpoint", lambda: Checkpoint(run / LAST))
+    with pytest.raises(UserError, match=re.escape(str(file))):
+        take_up(make_fitter(), None)
 
 
 def test_a_run_without_any_checkpoint_starts_anew(tmp_path: Path) -> None:
