@@ -18,6 +18,7 @@ from pipelines.clip_reader import ClipReader, RowGroup
 from pipelines.clip_rows import BatchConfig, ClipDataset
 
 _READING_THREADS = 8  # they wait for storage more than they compute
+_VALIDATION_BATCH = 8  # clips, each of which may bring 64 stored ones into memory with it
 _AUGMENT = 2  # beside the other uses of the seed, in clip_order
 
 T = TypeVar("T")
@@ -57,18 +58,23 @@ def validation_batches(
     workers: int = 1,
     threads: int = 1,
 ) -> Iterator[PackedClipBatch]:
-    """This worker's share of the first `validation_clips` held-out clips, unchanged and in order.
+    """This worker's share of `validation_clips` held-out clips, unchanged and in order.
 
+    They lie at an even stride among all held-out clips, so that they are of as many videos as can be.
+    A row group is read for each, unless they share it; those of a few batches are in memory together.
     The last batch may be smaller. Raises as `training_batches` does.
     """
-    clip_N = np.arange(rank, min(config.validation_clips, len(dataset.val)), workers)
-    block = Block(0, dataset.val.group_of(clip_N), clip_N)
+    count = min(config.validation_clips, len(dataset.val))
+    clip_N = (np.arange(count) * len(dataset.val) // max(count, 1))[rank::workers]
+    share = Block(0, dataset.val.group_of(clip_N), clip_N)
+    size = min(max(config.batch_size // workers, 1), _VALIDATION_BATCH)
+    blocks = [share.part(start, size) for start in range(0, len(share), size)]
     reader = ClipReader(dataset, dataset.val, config)
 
     def decode(block: Block, groups: list[RowGroup]) -> PackedClipBatch:
         return reader.batch(groups, block.clip_N)
 
-    return _decoded([block], max(config.batch_size // workers, 1), reader, decode, threads)
+    return _decoded(blocks, size, reader, decode, threads)
 
 
 def _decoded(

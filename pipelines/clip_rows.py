@@ -39,7 +39,7 @@ class BatchConfig:
     """Clips of a virtual epoch, over all workers. The shuffled stream of clips is cut into these, and
     each is divided among the workers; another number of workers divides the current one anew."""
     validation_clips: int = 512
-    """Clips of held-out videos that a validation reads, at most."""
+    """Clips of held-out videos that a validation reads, at most: evenly spread over all of them."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:

@@ -1,3 +1,4 @@
+import weakref
 from itertools import islice
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from model.errors import UserError
 from pipelines.augment import AugmentConfig
 from pipelines.batches import training_batches, validation_batches
+from pipelines.clip_reader import ClipReader
 from pipelines.clip_rows import BatchConfig, ClipDataset
 from pipelines.shards import Clip, ShardWriter, clip_schema, shard_name
 from tests.clip_datasets import FORMAT, codes_of, commit, jpeg, write_dataset
@@ -40,8 +42,6 @@ def test_validation_takes_the_held_out_clips_in_order(folder):
     config = BatchConfig(batch_size=4, resolution_px=64)
     batches = list(validation_batches(dataset, config))
     assert [numbers(batch) for batch in batches] == [[6, 7, 8, 9], [10, 11]]
-    few = BatchConfig(batch_size=4, resolution_px=64, validation_clips=3)
-    assert [numbers(batch) for batch in validation_batches(dataset, few)] == [[6, 7, 8]]
     shares = [validation_batches(dataset, config, rank=rank, workers=4) for rank in range(4)]
     assert [[n for b in share for n in numbers(b)] for share in shares] == [
         [6, 10],
@@ -49,6 +49,37 @@ def test_validation_takes_the_held_out_clips_in_order(folder):
         [8],
         [9],
     ]
+
+
+def test_few_validation_clips_are_spread_over_all_that_are_held_out(folder):
+    dataset = ClipDataset.open(folder)
+    for count, taken in ((1, [6]), (2, [6, 9]), (3, [6, 8, 10]), (5, [6, 7, 8, 9, 10])):
+        few = BatchConfig(batch_size=4, resolution_px=64, validation_clips=count)
+        batches = validation_batches(dataset, few)
+        assert [number for batch in batches for number in numbers(batch)] == taken
+    few = BatchConfig(batch_size=4, resolution_px=64, validation_clips=3)
+    shares = [validation_batches(dataset, few, rank=rank, workers=2) for rank in range(2)]
+    assert [[n for b in share for n in numbers(b)] for share in shares] == [[6, 10], [8]]
+
+
+def test_validation_reads_a_row_group_once_and_holds_those_of_a_few_batches(tmp_path, monkeypatch):
+    """Each clip lies in a row group of its own."""
+    monkeypatch.setattr("pipelines.shards.ROW_GROUP_CLIPS", 1)
+    dataset = ClipDataset.open(write_dataset(tmp_path, clips_per_video=80))
+    read = []
+    row_group = ClipReader.row_group
+
+    def counted(reader, number):
+        group = row_group(reader, number)
+        read.append((number, weakref.ref(group)))
+        return group
+
+    monkeypatch.setattr(ClipReader, "row_group", counted)
+    batches = validation_batches(dataset, BatchConfig(resolution_px=64))
+    alive = [(len(batch.grey_BTHW), sum(ref() is not None for _, ref in read)) for batch in batches]
+    assert sum(clips for clips, _ in alive) == 80
+    assert max(held for _, held in alive) <= 40
+    assert sorted(number for number, _ in read) == list(range(80))
 
 
 @pytest.mark.parametrize("resolution", [64, 32])
