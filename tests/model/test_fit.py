@@ -42,7 +42,48 @@ def test_records_validations_and_checkpoints_come_when_they_should():
     assert [r.step for r in recorder.train] == [5, 10, 15, 20, 23]
     assert [step for step, _ in recorder.validated] == [10, 20, 23]
     assert recorder.checkpoints == [15, 23]
-    assert all(r.images_per_s > 0 and 0 <= r.data_wait_share <= 1 for r in recorder.train)
+
+
+class Clock:
+    """Time that passes only where somebody says so."""
+
+    def __init__(self):
+        self.now_s = 100.0
+
+    def perf_counter(self):
+        return self.now_s
+
+
+def test_waiting_and_speed_are_shares_of_the_time_without_validations_and_checkpoints(monkeypatch):
+    """A batch is waited for 3 s and a step takes 1 s; each epoch's first batch takes 11 s."""
+    clock, recorder = Clock(), Recorder()
+    fitter = make_fitter(steps=6, log_every=2, validate_every=3, checkpoint_every=3)
+    monkeypatch.setattr("model.fit.time", clock)
+    batch = shifted_clips(0)
+
+    def passes(seconds, method):
+        def slow(*arguments):
+            clock.now_s += seconds
+            return method(*arguments)
+
+        return slow
+
+    def slow_batches(epoch):
+        for index in range(4):
+            clock.now_s += 3.0 if index else 11.0
+            yield batch
+
+    monkeypatch.setattr(fitter, "train_step", passes(1.0, fitter.train_step))
+    for name, seconds in (("on_train", 500.0), ("validate", 1000.0), ("checkpoint", 2000.0)):
+        monkeypatch.setattr(recorder, name, passes(seconds, getattr(recorder, name)))
+    fit(fitter, slow_batches, recorder)
+    assert [step for step, _ in recorder.validated] == [3, 6]
+    assert recorder.checkpoints == [3, 6]
+    shares = [r.data_wait_share for r in recorder.train]
+    assert shares == pytest.approx([14 / 16, 6 / 8, 14 / 16])
+    images = 2 * 4 * 4  # steps, clips, frames
+    speeds = [r.images_per_s for r in recorder.train]
+    assert speeds == pytest.approx([images / 16, images / 8, images / 16])
 
 
 def test_same_seed_same_losses():
