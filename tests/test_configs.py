@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from jobs import cli
+from jobs.probe_options import ProbeConfig
 from model.colorizer import ColorizerConfig
 from model.fitter import FitConfig, learning_rate_at
 from model.objectives.colorization import ColorizationConfig
@@ -31,15 +32,35 @@ def test_every_key_of_a_recipe_is_a_setting_and_has_effect(
                 assert shown == value
 
 
-@pytest.mark.parametrize("recipe", [None, *RECIPES], ids=lambda path: path.stem if path else "none")
-def test_a_restart_repeats_a_virtual_epoch_at_most(recipe: Path | None) -> None:
+def settings_of(recipe: Path | None) -> tuple[FitConfig, BatchConfig, ProbeConfig]:
+    """Those of a recipe, and the defaults for None."""
     settings = {} if recipe is None else yaml.safe_load(recipe.read_text(encoding="utf-8"))
     batches = settings.get("batches", {})
     batches = {key: value for key, value in batches.items() if key != "augment"}
     fit = FitConfig(**settings.get("fit", {}))
+    return fit, BatchConfig(**batches), ProbeConfig(**settings.get("probe", {}))
+
+
+with_defaults = pytest.mark.parametrize(
+    "recipe", [None, *RECIPES], ids=lambda path: path.stem if path else "none"
+)
+
+
+@with_defaults
+def test_a_restart_repeats_a_virtual_epoch_at_most(recipe: Path | None) -> None:
+    fit, batches, _ = settings_of(recipe)
     interrupted_while_storing = 2 * fit.checkpoint_every
-    assert interrupted_while_storing <= BatchConfig(**batches).batches_per_epoch
+    assert interrupted_while_storing <= batches.batches_per_epoch
+
+
+@with_defaults
+def test_what_is_validated_is_saved_and_a_look_needs_no_validation_of_its_own(
+    recipe: Path | None,
+) -> None:
+    """Else the best weights are not kept, or `validate_every` means nothing."""
+    fit, _, probe = settings_of(recipe)
     assert fit.validate_every % fit.checkpoint_every == 0
+    assert probe.every % fit.validate_every == 0
 
 
 def test_the_recipe_of_kinetics_is_the_papers_and_so_are_the_defaults() -> None:
