@@ -148,7 +148,7 @@ def killed():
 def test_a_mask_of_another_size_is_refused_where_every_video_is_looked_at(place):
     write_mask(place / "labels" / "-first" / "00000.png", np.ones((32, 64), np.uint8))
     with pytest.raises(
-        UserError, match=r"-first, frame 00000: the mask is 64x32 px, its frame 64x64 px"
+        UserError, match=r"labels/-first/00000\.png: the mask is 64x32 px, its frame 64x64 px"
     ):
         annotated_videos(place / "archive", LabelSource(place / "labels"))
 
