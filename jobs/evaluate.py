@@ -117,8 +117,8 @@ class EvaluatePartsOptions:
     """Folder of predicted part maps under the same names; another size is brought to the truth's."""
 
     classes: int = len(VIP_CLASSES)
-    """Number of classes, background included: the indices 0 to CLASSES - 1. True pixels of any other
-    index do not count."""
+    """Number of classes, background included: the indices 0 to CLASSES - 1. True pixels of index 255
+    (void) do not count; any other index is an error."""
 
     json: LocationOption | None = None
     """File to write all numbers to: global, per class, per sequence and per frame."""

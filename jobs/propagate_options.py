@@ -51,8 +51,9 @@ class PropagateOptions:
     corrections_format: str = "auto"
     """Format of the corrections, where `auto` does not tell it."""
     out_format: str = "auto"
-    """Format to write; by default palette PNG for masks, else the plainest that holds the labels.
-    `coco-video` writes a file a video, and labels.json with all of them."""
+    """Format to write; by default palette PNG for masks, else the plainest that holds the labels of all
+    annotated frames and keeps their ids. `coco-video` writes a file a video, and labels.json with all of
+    them."""
     workers: int = field(default_factory=available_cpus)
     """Videos labelled at the same time."""
     label_selector: LabelSelectorOption = ()

@@ -92,24 +92,24 @@ def find_anchors(
     source, reader = labels
     video_id = footage.video_id
 
-    def anchor(reader: LabelReader, where: str, frame: Frame) -> Anchor:
+    def anchor(reader: LabelReader, frame: Frame) -> Anchor:
         def read() -> Annotation:
             annotation = reader.read(video_id, frame)
-            check_mask_size(annotation, size_hw, where, video_id, frame)
+            check_mask_size(annotation, size_hw, reader.where(video_id, frame))
             return annotation
 
         return Anchor(read)
 
     found: dict[int, Anchor] = {}
     for index, frame in annotated(footage, reader, source).anchors:
-        found[index] = anchor(reader, str(source.place), frame)
+        found[index] = anchor(reader, frame)
     for index, before in kept.items():
         if index not in found or found[index].digest() != before.known_digest:
             found[index] = before
     if corrections is not None and video_id in corrections.videos():
         kind = type(found[min(found)].read())
         for index, frame in anchor_places(footage, corrections.frames(video_id)):
-            found[index] = anchor(corrections, "corrections", frame)
+            found[index] = anchor(corrections, frame)
             given = type(found[index].read())
             if given is not kind:
                 words = kind_word(given), kind_word(kind)

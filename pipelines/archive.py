@@ -236,7 +236,7 @@ class _Run:
         self._progress("propagate", done, videos, meter.now())
         unstored = 0
         for row in label_videos(job, pending, again):
-            unstored = unstored + 1 if row.message.startswith(f"{self._out}/") else 0
+            unstored = unstored + 1 if row.kind == "storage" else 0
             if row.fatal or unstored == MOST_UNSTORED:
                 raise StorageError(f"{row.message}; a rerun goes on from here")
             rows.append(row)

@@ -12,7 +12,7 @@ from typing import Literal
 from model.errors import UserError
 from model.propagation.annotations import Annotation, MaskAnnotation
 from pipelines.footage import Footage, find_footage
-from pipelines.labels.codec import Frame, LabelReader, frame_stem
+from pipelines.labels.codec import Frame, LabelReader
 from pipelines.labels.formats import open_labels
 from pipelines.shards import VideoError
 from pipelines.storage import Location
@@ -153,9 +153,7 @@ def annotated_videos(archive: Location, labels: LabelSource) -> list[AnnotatedVi
             continue
         _, frame = video.anchors[0]
         annotation = reader.read(footage.video_id, frame)
-        check_mask_size(
-            annotation, footage.first_frame()[1], str(labels.place), footage.video_id, frame
-        )
+        check_mask_size(annotation, footage.first_frame()[1], reader.where(footage.video_id, frame))
         found.append(video)
     if not found:
         raise UserError(f"{labels.place}: no label belongs to the first frame of a video")
@@ -182,13 +180,10 @@ def anchor_places(footage: Footage, annotated_frames: Sequence[Frame]) -> list[t
     return sorted(places, key=lambda place: place[0])
 
 
-def check_mask_size(
-    annotation: Annotation, size_hw: tuple[int, int], where: str, video_id: str, frame: Frame
-) -> None:
-    """Raises `UserError` naming place, video and frame for a mask of another size than the frames."""
+def check_mask_size(annotation: Annotation, size_hw: tuple[int, int], where: str) -> None:
+    """Raises `UserError` naming where it stands for a mask of another size than the frames."""
     if isinstance(annotation, MaskAnnotation) and annotation.ids_HW.shape != size_hw:
         rows, columns = annotation.ids_HW.shape
         raise UserError(
-            f"{where}: {video_id}, frame {frame_stem(frame)}: the mask is {columns}x{rows} px, "
-            f"its frame {size_hw[1]}x{size_hw[0]} px"
+            f"{where}: the mask is {columns}x{rows} px, its frame {size_hw[1]}x{size_hw[0]} px"
         )

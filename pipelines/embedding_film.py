@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from model.errors import UserError
+from model.propagation.checks import check_next
 from model.propagation.encoders import ColorizerEncoder
 from model.propagation.frame_encoder import Encoder
 from model.propagation.grid import CellGrid
@@ -71,8 +72,10 @@ class ClipEmbedder:
             if grid is None:
                 size_px = (frame.shape[0], frame.shape[1])
                 grid = CellGrid(size_px, self._encoder.stride_px, self._protocol.frame_size_px)
-            if frame.shape[:2] != grid.frame_size_px:
-                raise UserError(f"{video.footage.path}: frame {index} has another size")
+            try:
+                check_next(frame, grid.frame_size_px, index)
+            except UserError as error:
+                raise UserError(f"{video.footage.path}: {error}") from error
             ahead = range(index, index + self._references + 1)
             if wanted is not None and not any(i in wanted for i in ahead):
                 continue

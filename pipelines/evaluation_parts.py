@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import UserError
+from model.metrics.davis import VOID_INDEX
 from model.metrics.parts import VIP_CLASSES, class_iou, confusion, mean_iou
 from pipelines.evaluation_files import json_number, json_numbers, names_to_score, refuse_missing
 from pipelines.labels.davis import read_mask
@@ -79,8 +80,8 @@ def evaluate_parts(
     Either folder has any layout of `pipelines.labels.layout`.
 
     Raises:
-        UserError: a folder has no maps; a sequence or a frame has no prediction; a file is damaged or
-            a prediction holds an index that is no class.
+        UserError: a folder has no maps; a sequence or a frame has no prediction; a file is damaged; a
+            prediction holds an index that is no class, or the truth one that is neither that nor void.
     """
     if classes < 2:
         raise UserError(f"there must be at least two classes, background included, not {classes}")
@@ -93,17 +94,32 @@ def evaluate_parts(
         refuse_missing(pred, missing, f"part map for frame of sequence {name!r}:")
         if not true_frames:
             raise UserError(f"{truth}: no part maps for sequence {name!r}")
-        videos.append(_score_video(name, true_frames, predicted_frames, classes))
+        video = _score_video(name, true_frames, predicted_frames, classes)
+        if video is None:
+            needed = 1 + max(_greatest(read_mask(f)) for n in names for f in true_files[n].values())
+            raise UserError(
+                f"{truth}: sequence {name!r} has indices that are no class, the classes being 0 to "
+                f"{classes - 1}; --classes {needed} has room for all"
+            )
+        videos.append(video)
     return PartEvaluation(tuple(videos))
+
+
+def _greatest(truth_HW: NDArray[np.uint8]) -> int:
+    """The greatest index that is not void."""
+    return int(np.max(truth_HW, initial=0, where=truth_HW != VOID_INDEX))
 
 
 def _score_video(
     name: str, truth: Mapping[str, Location], pred: Mapping[str, Location], classes: int
-) -> VideoParts:
+) -> VideoParts | None:
+    """None where a true index is neither a class nor void."""
     total_CC = np.zeros((classes, classes), dtype=np.int64)
     by_frame = []
     for stem, file in truth.items():
         true_HW, predicted_HW = read_mask(file), read_mask(pred[stem])
+        if _greatest(true_HW) >= classes:
+            return None
         try:
             frame_CC = confusion(true_HW, predicted_HW, classes)
         except UserError as error:

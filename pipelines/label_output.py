@@ -1,8 +1,13 @@
 """In which format a video's labels are written, where, and how its frames are named there; and reading
 them back.
 
+One video of an archive may get another format than the next, and after a correction that brings an object
+which the old format cannot hold also another one than before.
+
 Shape suffixes: N instances, K joints, 2 (x, y), 4 (x, y, width, height).
 """
+
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -10,6 +15,7 @@ from model.errors import UserError
 from model.propagation.annotations import (
     Annotation,
     BoxAnnotation,
+    ColourAnnotation,
     KeypointAnnotation,
     MaskAnnotation,
     PointAnnotation,
@@ -17,7 +23,9 @@ from model.propagation.annotations import (
 from pipelines.labels.codec import Frame, LabelReader
 from pipelines.labels.davis import read_mask
 from pipelines.labels.formats import known_format, open_labels
-from pipelines.labels.jhmdb import JOINTS
+from pipelines.labels.jhmdb import JOINTS, PERSON
+from pipelines.labels.mask_folders import palette_keeps
+from pipelines.labels.mot import OBJECT
 from pipelines.storage import Location, inside
 
 MASK_FOLDERS = ("davis", "youtube-vos")
@@ -26,23 +34,56 @@ BY_STEM = (*MASK_FOLDERS, "coco-video", "coco-keypoints")
 """Formats that name a frame by its file; the others count."""
 
 
-def format_for(annotation: Annotation, wanted: str) -> str:
-    """The format of that name; with `auto` the plainest that holds this kind of label.
+def format_for(first: Annotation, annotations: Iterable[Annotation], wanted: str) -> str:
+    """The format of that name; with `auto` the plainest that holds all that these annotations name, and keeps
+    its ids. `first` is one of them, and the others are of its kind.
 
     Raises `UserError` for an unknown name, and for colours, which no format holds.
     """
     if wanted != "auto":
         return known_format(wanted).name
+    named = {_ids(annotation) for annotation in annotations}
+    ids = {object_id for each in named for object_id in each}
+    match first:
+        case MaskAnnotation():
+            return "davis" if palette_keeps(ids) else "coco-video"
+        case KeypointAnnotation(_, xy_px_NK2):
+            one = ids == {PERSON} and xy_px_NK2.shape[1] == len(JOINTS)
+            return "jhmdb" if one else "coco-keypoints"
+        case BoxAnnotation():
+            return "otb" if ids == {OBJECT} else "mot"
+        case PointAnnotation():
+            return "tracks-npz" if len(named) == 1 else "tracks-csv"
+    raise UserError(f"no format of labels holds a {type(first).__name__}")
+
+
+def _ids(annotation: Annotation) -> tuple[int, ...]:
+    """The objects of an annotation in its order."""
     if isinstance(annotation, MaskAnnotation):
-        return "davis" if int(annotation.ids_HW.max(initial=0)) <= 255 else "coco-video"
-    if isinstance(annotation, KeypointAnnotation):
-        instances, joints, _ = annotation.xy_px_NK2.shape
-        return "jhmdb" if (instances, joints) == (1, len(JOINTS)) else "coco-keypoints"
-    if isinstance(annotation, BoxAnnotation):
-        return "otb" if len(annotation.ids) == 1 else "mot"
-    if isinstance(annotation, PointAnnotation):
-        return "tracks-npz"
-    raise UserError(f"no format of labels holds a {type(annotation).__name__}")
+        return tuple(i for i in np.unique(annotation.ids_HW).tolist() if i)
+    return () if isinstance(annotation, ColourAnnotation) else annotation.ids
+
+
+_PLACES: Mapping[type[Annotation], Mapping[str, str]] = {
+    MaskAnnotation: {"davis": "masks/{}", "coco-video": "labels/{}.json"},
+    KeypointAnnotation: {"jhmdb": "labels/{}", "coco-keypoints": "labels/{}.json"},
+    BoxAnnotation: {"otb": "labels/{}", "mot": "labels/{}.txt"},
+    PointAnnotation: {"tracks-npz": "labels/{}.npz", "tracks-csv": "labels/{}.csv"},
+}
+"""Where the labels of a video lie in the output folder, in the formats that `auto` takes for a kind."""
+
+
+def auto_labels_in(
+    out: Location, video_id: str, kind: type[Annotation]
+) -> tuple[str, Location] | None:
+    """Format and place of the labels of a video that lie in the output folder, had `auto` chosen the format;
+    None where there are none."""
+    for name, place in _PLACES.get(kind, {}).items():
+        folder, file = place.split("/")
+        found = inside(out / folder, file.format(video_id))
+        if found.exists():
+            return name, found
+    return None
 
 
 def folder_of(format_name: str) -> str:

@@ -19,6 +19,7 @@ from pipelines.footage import Footage, FootageFrame
 from pipelines.label_output import (
     MASK_FOLDERS,
     CommittedLabels,
+    auto_labels_in,
     empty_like,
     folder_of,
     format_for,
@@ -111,11 +112,16 @@ class _Pass:
         self._earlier = earlier
         source, reader = maker.labels
         first = reader.read(footage.video_id, self._first_label(reader))
-        self._format = format_for(first, maker.wanted.out_format)
         self._known = reader.info(footage.video_id)
         self._empty = empty_like(first, size_hw)
-        self._committed = CommittedLabels(self._out, footage.video_id, self._format)
+        wanted, there = maker.wanted.out_format, None
+        if wanted == "auto":
+            there = auto_labels_in(self._out, footage.video_id, type(first))
+        before = there[0] if there else wanted
+        self._committed = CommittedLabels(self._out, footage.video_id, before)
         self._anchors = find_anchors(local, size_hw, maker.labels, maker.corrections, self._kept())
+        self._format = format_for(first, self._anchors.values(), wanted)
+        self._replaced = there[1] if there and before != self._format else None
         self._digests = self._anchors.digests()
         self._spans = self._wanted_spans(source)
         self._frames = self._made = 0
@@ -155,7 +161,11 @@ class _Pass:
             return Made("unchanged")
         video_id = self._footage.video_id
         known = self._known
-        with staged_video(self._out, video_id, part=self._earlier is not None) as place:
+        part = self._earlier is not None
+        with (
+            staged_video(self._out, video_id, part=part, replaced=self._replaced) as place,
+            _told_of(self._out, place),
+        ):
             predictions = inside(place / PREDICTIONS, f"{video_id}.parquet")
             predictions.parent.mkdir()
             with PredictionWriter(predictions) as writer:
@@ -188,6 +198,7 @@ class _Pass:
         scorer = self._maker.confidence
         confidence = None if scorer is None else VideoConfidence(scorer, self._maker.check)
         old_rows = self._old_rows()
+        whole = self._format not in MASK_FOLDERS or self._replaced is not None
         frames = _readable(self._local.timed_frames())
         for each in self._maker.carrier.carry(frames, self._anchors, self._spans):
             frame = each.frame
@@ -202,7 +213,7 @@ class _Pass:
                 self._made += 1
             if film is not None:
                 film.write(drawn(frame.picture_HW3, record), flagged)
-            if each.result is not None or self._format not in MASK_FOLDERS:
+            if each.result is not None or whole:
                 yield frame_key(self._format, frame.name, frame.index), record
 
     def _rows(
@@ -253,6 +264,21 @@ class _OldRows:
         if self._next is None or self._next[0] > index:
             return None
         return self._next[1]
+
+
+@contextlib.contextmanager
+def _told_of(out: Location, staged: Path) -> Iterator[None]:
+    """What cannot be written is named as it would lie in the output folder, not where it is made."""
+    try:
+        yield
+    except UnfitVideo:
+        raise
+    except UserError as error:
+        raise UserError(str(error).replace(str(staged), str(out))) from error
+    except OSError as error:
+        if error.filename:
+            error.filename = str(error.filename).replace(str(staged), str(out))
+        raise
 
 
 def _readable(frames: Iterable[FootageFrame]) -> Iterator[FootageFrame]:

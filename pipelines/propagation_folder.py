@@ -41,6 +41,8 @@ _ORDER = (*LABEL_FOLDERS, OVERLAYS, PREDICTIONS)
 _STAGED, _READY, _ATTEMPTS = ".staged", ".ready", ".attempts"
 _PART = ".part"
 """In a staged video: it replaces a part of the labels that are there."""
+_REPLACED = ".replaced"
+"""In a staged video: labels in another format that it takes the place of."""
 
 
 def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) -> None:
@@ -133,15 +135,19 @@ def predictions_of(out: Location, video_id: str) -> Location:
 
 
 @contextlib.contextmanager
-def staged_video(out: Location, video_id: str, *, part: bool) -> Iterator[Path]:
+def staged_video(
+    out: Location, video_id: str, *, part: bool, replaced: Location | None = None
+) -> Iterator[Path]:
     """An empty local folder, laid out like `out`, whose files become those of the video when the body has
     ended well: all at once for whoever runs next. `part`: what is not in it stays as it was; else
-    labels that are there are replaced.
+    labels that are there are replaced. `replaced`: labels in another format, in `out`, that go as well.
     """
     if isinstance(out, S3Path):
         with tempfile.TemporaryDirectory() as name:
             yield Path(name)
             _upload(Path(name), out, video_id, part)
+            if replaced is not None:
+                _remove(replaced)
         return
     staged = inside(out / _STAGED, video_id)
     ready = inside(out / _READY, video_id)
@@ -151,6 +157,8 @@ def staged_video(out: Location, video_id: str, *, part: bool) -> Iterator[Path]:
         yield staged
         if part:
             (staged / _PART).touch()
+        if isinstance(replaced, Path):
+            (staged / _REPLACED).write_text(str(replaced.relative_to(out)), "utf-8")
         ready.parent.mkdir(exist_ok=True)
         staged.rename(ready)
     finally:
@@ -161,6 +169,8 @@ def staged_video(out: Location, video_id: str, *, part: bool) -> Iterator[Path]:
 def _put_in_place(ready: Path, out: Path) -> None:
     """Move a whole video to its places; it does no harm to begin again after being cut short."""
     part = (ready / _PART).exists()
+    if (ready / _REPLACED).exists():
+        _remove(out / (ready / _REPLACED).read_text("utf-8"))
     for folder in _ORDER:
         for entry in sorted((ready / folder).iterdir()) if (ready / folder).is_dir() else ():
             target = out / folder / entry.name
@@ -175,6 +185,14 @@ def _put_in_place(ready: Path, out: Path) -> None:
             else:
                 entry.replace(target)
     shutil.rmtree(ready)
+
+
+def _remove(labels: Location) -> None:
+    """Of labels the file or folder, as far as it is still there."""
+    if labels.is_dir():
+        remove_folder(labels)
+    else:
+        remove_files([labels])
 
 
 def _upload(made: Path, out: S3Path, video_id: str, part: bool) -> None:

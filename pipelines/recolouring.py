@@ -70,7 +70,10 @@ def _carry(
         if first is None:
             first = carried = true = propagator.start(frame)
         else:
-            carried, true = propagator.step(frame)
+            try:
+                carried, true = propagator.step(frame)
+            except UserError as error:
+                raise UserError(f"{video.footage.path}: {error}") from error
         np.save(spool, carried.cpu().numpy().astype(np.float16))
         errors.append(_distance(carried, true))
         still_errors.append(_distance(first, true))

@@ -44,8 +44,9 @@ class PckScores:
 
     @property
     def mean(self) -> FloatArray:
-        """Mean over the joints that were counted, each weighing the same, by alpha [A]."""
-        return self.by_joint_AK[:, self.counted_K > 0].mean(axis=1)
+        """Mean over the joints that were counted, each weighing the same, by alpha [A]; NaN without any."""
+        counted_AK = self.by_joint_AK[:, self.counted_K > 0]
+        return counted_AK.mean(axis=1) if counted_AK.size else np.full(len(counted_AK), np.nan)
 
 
 def joint_errors(

@@ -238,8 +238,8 @@ def check_keys(
 
 
 def check_labels(labels: Sequence[Tensor], size_cells: Sequence[int]) -> None:
-    expected = (labels[0].shape[0], *size_cells)
     """ValueError for labels of different sizes."""
+    expected = (labels[0].shape[0], *size_cells)
     for columns in labels:
         if columns.shape != expected:
             raise ValueError(f"labels have shape {tuple(columns.shape)}, expected {expected}")

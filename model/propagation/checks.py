@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.errors import UserError
-from model.propagation.annotations import Annotation, MaskAnnotation
+from model.propagation.annotations import Annotation, BoxAnnotation, MaskAnnotation
 from model.propagation.columns.layout import COLUMNS, LabelLayout, kind_word
 
 Labels = np.ndarray | Sequence[Annotation]
@@ -33,11 +33,16 @@ def check_something(layout: LabelLayout, annotations: Sequence[Annotation]) -> N
         raise UserError("the first frame has no annotation")
     for annotation in annotations:
         if not layout.kinds[type(annotation)].columns.names_something(annotation):
-            raise UserError(
-                NO_OBJECT
-                if isinstance(annotation, MaskAnnotation)
-                else f"the first {kind_word(type(annotation))} annotation has no place to start from"
-            )
+            raise UserError(_nothing_in(annotation))
+
+
+def _nothing_in(annotation: Annotation) -> str:
+    match annotation:
+        case MaskAnnotation():
+            return NO_OBJECT
+        case BoxAnnotation():
+            return "the first box annotation has no box that lies in the image"
+    return f"the first {kind_word(type(annotation))} annotation has no place to start from"
 
 
 def check_next(frame_HW3: np.ndarray, size_px: tuple[int, ...], frame_index: int) -> None:

@@ -156,11 +156,12 @@ def mask_to_write(
 
 
 def boxes_to_write(where: object, annotation: BoxAnnotation) -> dict[int, tuple[float, ...]]:
-    """x, y, width, height by id."""
+    """x, y, width, height by id, without those that are NaN: objects that are not there."""
     _shape(where, annotation.ids, annotation.xywh_px_N4, (4,))
     return {
         object_id: box(where, row)
         for object_id, row in zip(annotation.ids, annotation.xywh_px_N4.tolist(), strict=True)
+        if not all(map(math.isnan, row))
     }
 
 

@@ -58,6 +58,9 @@ class LabelReader(Protocol):
 
     def read(self, video_id: str, frame: Frame) -> Annotation: ...
 
+    def where(self, video_id: str, frame: Frame) -> str:
+        """The file in which a frame stands, and the place in it, for messages."""
+
 
 Write = Callable[[Location, VideoInfo, Iterable[tuple[Frame, Annotation]]], None]
 """Write the labels of one video below a folder, whole or not at all.
@@ -95,6 +98,9 @@ class ParsedLabels:
     def read(self, video_id: str, frame: Frame) -> Annotation:
         return read_parsed(self._source, self._video(video_id), frame)
 
+    def where(self, video_id: str, frame: Frame) -> str:
+        return f"{self._source}, {video_id}, frame {frame_stem(frame)}"
+
     def _video(self, video_id: str) -> ParsedVideo:
         if video_id not in self._videos:
             raise UserError(f"{self._source}: no labels for a video {video_id!r}")
@@ -130,6 +136,9 @@ class FolderLabels:
     def read(self, video_id: str, frame: Frame) -> Annotation:
         video = self._video(video_id)
         return read_parsed(self._files[video_id], video, frame)
+
+    def where(self, video_id: str, frame: Frame) -> str:
+        return f"{self._files.get(video_id, self._folder)}, frame {frame_stem(frame)}"
 
     def _video(self, video_id: str) -> ParsedVideo:
         if self._last is None or self._last[0] != video_id:

@@ -38,6 +38,7 @@ from pipelines.labels.mask_folders import (
     MaskFolders,
     open_youtube_vos,
     write_davis,
+    write_youtube_vos,
 )
 from pipelines.labels.mot import OTB_NAME, parse_mot, parse_otb, write_mot, write_otb
 from pipelines.labels.mots import (
@@ -147,7 +148,9 @@ FORMATS: Mapping[str, Format] = {
     known.name: known
     for known in (
         Format("davis", "masks: VIDEO/*.png", MaskFolders, write_davis),
-        Format("youtube-vos", "masks: VIDEO/*.png and meta.json", open_youtube_vos, write_davis),
+        Format(
+            "youtube-vos", "masks: VIDEO/*.png and meta.json", open_youtube_vos, write_youtube_vos
+        ),
         Format(
             "jhmdb",
             f"joints: VIDEO/{JHMDB_NAME}",

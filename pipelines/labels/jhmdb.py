@@ -135,8 +135,8 @@ def _read_json(path: Location) -> tuple[tuple[str, ...], NDArray[np.float64]]:
 def write_jhmdb(
     root: Location, video: VideoInfo, frames: Iterable[tuple[Frame, Annotation]]
 ) -> None:
-    """`root/VIDEO/joint_positions.mat`, for one person in every frame from 0 on; NaN for a joint that
-    is not seen."""
+    """`root/VIDEO/joint_positions.mat`, for one person, id 1, in every frame from 0 on; NaN for a joint
+    that is not seen, and where nobody is."""
     from scipy.io import savemat
 
     path = root / safe_name(root, video.video_id) / FILE_NAME
@@ -144,9 +144,17 @@ def write_jhmdb(
     for frame, annotation in of_kind(path, KeypointAnnotation, frames):
         where = f"{path}, frame {frame}"
         places_NK2 = keypoints_to_write(where, annotation)
-        if places_NK2.shape[:2] != (1, len(JOINTS)):
+        if not annotation.ids:
+            places_NK2 = np.full((1, len(JOINTS), 2), np.nan)
+        elif places_NK2.shape[:2] != (1, len(JOINTS)):
             raise UserError(
-                f"{where}: JHMDB holds one person with {len(JOINTS)} joints, not {places_NK2.shape}"
+                f"{where}: JHMDB holds one person with {len(JOINTS)} joints, not {places_NK2.shape} "
+                "(coco-keypoints holds others)"
+            )
+        elif annotation.ids != (PERSON,):
+            raise UserError(
+                f"{where}: JHMDB names no ids, its person is {PERSON}, not {annotation.ids[0]} "
+                "(coco-keypoints keeps ids)"
             )
         places[frame_index(where, frame)] = places_NK2[0]
     without_gaps(path, sorted(places))

@@ -4,7 +4,7 @@ Frames are named by the stems of their files. The folder layouts are those of `l
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,9 @@ class MaskFolders:
         # YouTube-VOS annotates an object in the frame in which it appears, without the others.
         return MaskAnnotation(ids_HW, complete=self._objects is None)
 
+    def where(self, video_id: str, frame: Frame) -> str:
+        return str(self._masks(video_id).get(str(frame), self._root))
+
     def _masks(self, video_id: str) -> Mapping[str, Location]:
         if video_id not in self._files:
             raise UserError(f"{self._root}: no masks for a video {video_id!r}")
@@ -139,19 +142,51 @@ def _objects(path: Location, video_id: str, value: object) -> Objects:
     return Objects(names, first_frames)
 
 
+def palette_keeps(ids: Collection[int]) -> bool:
+    """Whether objects of these ids can be the pixels of masks without one being taken for void: 255 is, but
+    where it is alone, as in the masks of DAVIS-2016."""
+    return set(ids) == {VOID} or all(i < VOID for i in ids)
+
+
 def write_davis(
     root: Location, video: VideoInfo, frames: Iterable[tuple[Frame, Annotation]]
 ) -> None:
     """`root/VIDEO/STEM.png`, in place of what was there.
 
     On this machine the folder appears at once. On S3 the objects come when all of them are encoded, and
-    none is left when one fails; a process that is killed meanwhile leaves a part.
+    none is left when one fails; a process that is killed meanwhile leaves a part. Raises `UserError` for
+    objects of which `palette_keeps` says no.
     """
     folder = root / safe_name(root, video.video_id)
+    frames = _without_void(folder, frames)
     if isinstance(folder, Path):
         _write_local(folder, video, frames)
     else:
         _write_objects(folder, video, frames)
+
+
+def write_youtube_vos(
+    root: Location, video: VideoInfo, frames: Iterable[tuple[Frame, Annotation]]
+) -> None:
+    """The same; an object 255 is refused also where it is alone, for `meta.json` could not list it."""
+    write_davis(root, video, _without_void(root / video.video_id, frames, alone=False))
+
+
+def _without_void(
+    folder: Location, frames: Iterable[tuple[Frame, Annotation]], *, alone: bool = True
+) -> Iterator[tuple[Frame, Annotation]]:
+    """The frames; raises `UserError` for pixels that would be void. `alone`: but where all objects are."""
+    void = others = False
+    for frame, annotation in frames:
+        if isinstance(annotation, MaskAnnotation):
+            void |= bool((annotation.ids_HW == VOID).any())
+            others |= not alone or bool((annotation.ids_HW % VOID).any())
+        if void and others:
+            raise UserError(
+                f"{folder}, frame {frame}: ids go to {VOID - 1}, since {VOID} is void in this format"
+                f"{' beside other objects' if alone else ''} (coco-video holds any)"
+            )
+        yield frame, annotation
 
 
 def _write_local(

@@ -145,7 +145,11 @@ def write_otb(root: Location, video: VideoInfo, frames: Iterable[tuple[Frame, An
     without_gaps(path, sorted(boxes))
     ids = sorted({object_id for found in boxes.values() for object_id in found})
     if len(ids) > 1:
-        raise UserError(f"{path}: OTB holds one object, not {len(ids)}")
+        raise UserError(f"{path}: OTB holds one object, not {len(ids)} (mot holds more)")
+    if ids and ids[0] != OBJECT:
+        raise UserError(
+            f"{path}: OTB names no ids, its object is {OBJECT}, not {ids[0]} (mot keeps ids)"
+        )
     lines = []
     for frame in sorted(boxes):
         for x, y, width, height in boxes[frame].values():

@@ -167,7 +167,7 @@ def test_a_mask_of_another_size_is_named(place, tmp_path, ray_session, capsys):
     )  # fmt: skip
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("huetrack:")]
     assert len(lines) == 2  # the other video has no label
-    assert "scene-00000, frame 00000: the mask is 128x88 px, its frame 128x96 px" in lines[0]
+    assert "scene-00000/00000.png: the mask is 128x88 px, its frame 128x96 px" in lines[0]
 
 
 def history_of(run: Path):

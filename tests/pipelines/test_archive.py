@@ -1,6 +1,5 @@
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,11 +17,8 @@ from model.propagation.annotations import (
 )
 from model.propagation.protocols import get_protocol
 from pipelines.archive import ArchiveConfig, propagate_archive
-from pipelines.archive_plan import LabelSource, annotated_videos, plan
-from pipelines.archive_stage import share_out
 from pipelines.confidence_samples import signals_of
 from pipelines.evaluation_keypoints import evaluate_keypoints
-from pipelines.footage import Footage
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.davis import read_mask, write_mask
 from pipelines.labels.formats import open_labels, write_labels
@@ -145,14 +141,6 @@ def killed():
     raise KeyboardInterrupt
 
 
-def test_a_mask_of_another_size_is_refused_where_every_video_is_looked_at(place):
-    write_mask(place / "labels" / "-first" / "00000.png", np.ones((32, 64), np.uint8))
-    with pytest.raises(
-        UserError, match=r"-first, frame 00000: the mask is 64x32 px, its frame 64x64 px"
-    ):
-        annotated_videos(place / "archive", LabelSource(place / "labels"))
-
-
 def test_a_folder_with_other_things_in_it_is_refused(place):
     (place / "out").mkdir()
     (place / "out" / "thesis.tex").touch()
@@ -251,26 +239,6 @@ def test_every_annotated_frame_corrects_what_was_carried(tmp_path, in_this_proce
     np.testing.assert_array_equal(masks[3], annotation(3).ids_HW)
     assert [9 in mask for mask in masks[:4]] == [False, False, False, True]
     assert all((mask == 3).any() for mask in masks)
-
-
-def test_nothing_that_pairs_is_refused(tmp_path):
-    labelled(tmp_path, lambda i: BoxAnnotation((1,), np.array([[8.0, 24, 16, 16]])), "mot", (0, 9))
-    picture_folder(tmp_path / "archive" / "other")
-    with pytest.raises(UserError, match="no label belongs to a video in"):
-        plan(tmp_path / "archive", LabelSource(tmp_path / "labels"))
-
-
-def test_long_videos_go_first_and_short_ones_together():
-    videos = [(Footage(str(i), Path(str(i)), 0), frames) for i, frames in enumerate([900, 500])]
-    videos += [(Footage(str(i), Path(str(i)), 0), 10) for i in range(2, 202)]
-    tasks = share_out(videos, workers=1)
-    assert [item.video_id for task in tasks for item in task] == [str(i) for i in range(202)]
-    assert [len(task) for task in tasks[:2]] == [1, 1]
-    assert max(map(len, tasks)) == 3  # 2,000 frames in 64 tasks are 31
-    assert len(tasks[-1]) == 1
-    many = [(Footage(str(i), Path(str(i)), 0), 10) for i in range(5000)]
-    sizes = [len(task) for task in share_out(many, workers=2)]
-    assert sum(sizes) == 5000 and max(sizes) == 8 and sizes[-1] == 1
 
 
 def test_what_goes_forwards_only_is_refused_before_anything_starts():

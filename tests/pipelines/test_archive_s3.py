@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from model.propagation.annotations import MaskAnnotation
 from model.propagation.protocols import get_protocol
 from pipelines.archive import MOST_UNSTORED, ArchiveConfig, Corrections, propagate_archive
+from pipelines.labels.codec import VideoInfo
+from pipelines.labels.formats import open_labels, write_labels
 from pipelines.s3 import StorageError
 from pipelines.s3_path import S3Path
 from pipelines.storage import write_bytes
 from tests.pipelines.test_archive import LAB
-from tests.pipelines.test_corrections import COUNT, correct, put_video
+from tests.pipelines.test_corrections import COUNT, correct, put_video, scene
 from tests.s3_faults import Fault, FaultyProxy
 
 
@@ -80,3 +84,21 @@ def test_an_archive_is_given_up_when_video_after_video_cannot_be_stored(
         run(tmp_path, bucket / "out")
     s3_proxy.forget()
     assert run(tmp_path, bucket / "out").videos_made == len(names)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_labels_in_another_format_take_the_place_of_those_before(
+    tmp_path: Path, bucket: S3Path
+) -> None:
+    out = bucket / "out"
+    put_video(tmp_path, "v")
+    run(tmp_path, out)
+    assert {path.name for path in (out / "masks").files()} == {f"{i:05d}.png" for i in range(COUNT)}
+    new = [("00004", MaskAnnotation(scene(4)[1].astype(int) * 100))]
+    write_labels("coco-video", tmp_path / "corrected", VideoInfo("v"), new)
+    assert run(tmp_path, out, Corrections(tmp_path / "corrected")).videos_corrected == 1
+    assert list((out / "masks").files()) == []
+    labels = open_labels(out / "labels")
+    assert len(labels.frames("v")) == COUNT
+    assert set(np.unique(labels.read("v", "00004").ids_HW)) == {0, 300}
+    assert set(np.unique(labels.read("v", "00003").ids_HW)) == {0, 3}

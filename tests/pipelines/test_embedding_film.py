@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.decomposition import PCA
 
 from model.colorizer import Colorizer, ColorizerConfig, normalise_grey
@@ -97,3 +98,12 @@ def test_too_few_channels_are_refused(clip: ShownVideo) -> None:
     embedder = ClipEmbedder(ColorizerEncoder(colorizer, protocol), protocol)
     with pytest.raises(UserError, match="too few"):
         fit_components(clip, embedder, 0, silent)
+
+
+def test_pictures_that_change_size_are_named_with_both_sizes(tmp_path: Path) -> None:
+    for index, size in enumerate([(60, 44), (60, 44), (70, 44)]):
+        Image.new("RGB", size).save(tmp_path / f"{index:05d}.png")
+    video = ShownVideo(footage_at(tmp_path), 256)
+    told = rf"{tmp_path}: frame 2 is 70x44 px \(width x height\), the first frame 60x44 px"
+    with pytest.raises(UserError, match=told):
+        fit_components(video, ClipEmbedder(LabEncoder(), CRW), 0, silent)

@@ -52,9 +52,9 @@ def test_json(folders):
 def test_what_does_not_fit_is_refused(folders):
     truth, pred = folders
     save(truth / "c", np.zeros((1, 4, 4), np.uint8))
-    save(pred / "masks" / "c", np.full((1, 4, 4), 3, np.uint8))
-    with pytest.raises(UserError, match=r"c/000\.png: index 3 is predicted, but .* are 0 to 2"):
-        evaluate_parts(truth, pred, classes=3)
+    save(pred / "masks" / "c", np.full((1, 4, 4), 4, np.uint8))
+    with pytest.raises(UserError, match=r"c/000\.png: index 4 is predicted, but .* are 0 to 3"):
+        evaluate_parts(truth, pred, classes=4)
     with pytest.raises(UserError, match="at least two classes"):
         evaluate_parts(truth, pred, classes=1)
     (pred / "masks" / "a" / "001.png").unlink()
@@ -62,3 +62,15 @@ def test_what_does_not_fit_is_refused(folders):
         evaluate_parts(truth, pred)
     with pytest.raises(UserError, match="no part maps for sequence 'd'"):
         evaluate_parts(truth, pred, sequences=["d"])
+
+
+def test_true_indices_that_are_no_class_are_refused_and_void_is_not(folders):
+    truth, pred = folders
+    save(truth / "c", np.array([[[0, 2]], [[0, 254]]], np.uint8))
+    save(pred / "masks" / "c", np.array([[[0, 2]], [[0, 2]]], np.uint8))
+    with pytest.raises(UserError, match=r"sequence 'c' has indices .* 0 to 3; --classes 255 has"):
+        evaluate_parts(truth, pred, classes=4)
+    evaluate_parts(truth, pred, classes=255)
+    save(truth / "c", np.array([[[0, 2]], [[0, 255]]], np.uint8))
+    (video,) = evaluate_parts(truth, pred, classes=4, sequences=["c"]).videos
+    assert video.confusion_CC.sum() == 3

@@ -1,6 +1,8 @@
 """The output folder of a propagation: killed at any moment, a video is there whole or as before."""
 
 import errno
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,42 @@ def commit(out: Path, text: str, names: tuple[str, ...], *, part: bool = False) 
         (place / "predictions" / "v.parquet").write_text(text)
 
 
+def commit_file(out: Path, text: str, *, replaced: Path) -> None:
+    """Labels in one file, in place of others, and predictions."""
+    with staged_video(out, "v", part=True, replaced=replaced) as place:
+        for name in ("labels/v.json", "predictions/v.parquet"):
+            (place / name).parent.mkdir()
+            (place / name).write_text(text)
+
+
+def killed_after(steps: int, patched: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], bool]:
+    """Runs something until so many moves and removals are done; whether it came to its end."""
+    left = steps
+
+    def counted(real):
+        def call(*arguments, **options):
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return real(*arguments, **options)
+
+        return call
+
+    for name in ("rename", "replace"):
+        patched.setattr(Path, name, counted(getattr(Path, name)))
+    patched.setattr("shutil.rmtree", counted(shutil.rmtree))
+
+    def run(body: Callable[[], None]) -> bool:
+        try:
+            body()
+        except Killed:
+            return False
+        return True
+
+    return run
+
+
 def contents(out: Path) -> dict[str, str]:
     files = [path for path in out.rglob("*") if path.is_file() and path.parent != out]
     return {str(path.relative_to(out)): path.read_text() for path in sorted(files)}
@@ -47,28 +85,9 @@ def test_killed_at_any_step(
     prepare_propagation(out, CONFIG, overwrite=False)
     commit(out, "old", ("0.png", "1.png", "2.png"))
     old = contents(out)
-    left = steps
-
-    def counted(real):
-        def call(*arguments, **options):
-            nonlocal left
-            if left == 0:
-                raise Killed
-            left -= 1
-            return real(*arguments, **options)
-
-        return call
-
     names = ("1.png", "2.png") if part else ("1.png",)
     with monkeypatch.context() as patched:
-        for name in ("rename", "replace"):
-            patched.setattr(Path, name, counted(getattr(Path, name)))
-        patched.setattr("shutil.rmtree", counted(__import__("shutil").rmtree))
-        try:
-            commit(out, "new", names, part=part)
-            ended = True
-        except Killed:
-            ended = False
+        ended = killed_after(steps, patched)(lambda: commit(out, "new", names, part=part))
     prepare_propagation(out, CONFIG, overwrite=False)
     tidy(out)
     new = {f"masks/v/{name}": "new" for name in names}
@@ -143,3 +162,25 @@ def test_attempts_are_counted_until_they_end(tmp_path: Path) -> None:
     assert [attempts.begin("v"), Attempts(tmp_path).begin("v"), attempts.begin("w")] == [1, 2, 1]
     attempts.end("v")
     assert attempts.begin("v") == 1
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_labels_in_another_format_take_the_place_of_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Wherever the run is killed: the old ones and the new ones are never there together."""
+    out = tmp_path / "out"
+    prepare_propagation(out, CONFIG, overwrite=False)
+    commit(out, "old", ("0.png", "1.png"))
+    old = contents(out)
+    with monkeypatch.context() as patched:
+        ended = killed_after(steps, patched)(
+            lambda: commit_file(out, "new", replaced=out / "masks" / "v")
+        )
+    prepare_propagation(out, CONFIG, overwrite=False)
+    tidy(out)
+    new = {"labels/v.json": "new", "overlays/v.mp4": "old", "predictions/v.parquet": "new"}
+    assert contents(out) in ([new] if ended else [old, new])
+    assert finished_videos(out) == {"v"}
+    if steps in (0, 7):
+        assert ended is (steps == 7)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
+from model.errors import UserError
 from model.propagation.colours import ColourPropagator
 from model.propagation.encoders import LabEncoder
 from model.propagation.protocols import get_protocol
@@ -79,3 +80,12 @@ def test_a_single_frame_is_a_film_too(tmp_path: Path) -> None:
     )
     assert (result.errors, result.mean_error) == ((0.0,), 0.0)
     assert len(list(read_frames(tmp_path / "film.mp4"))) == 1
+
+
+def test_pictures_that_change_size_are_named_with_both_sizes(tmp_path: Path) -> None:
+    for index, size in enumerate([(32, 24), (32, 24), (40, 24)]):
+        Image.new("RGB", size).save(tmp_path / f"{index:05d}.png")
+    propagator = ColourPropagator(LabEncoder(), get_protocol("crw"))
+    told = rf"{tmp_path}: frame 2 is 40x24 px \(width x height\), the first frame 32x24 px"
+    with pytest.raises(UserError, match=told):
+        recolour(ShownVideo(footage_at(tmp_path), 256), propagator, tmp_path / "f.mp4", silent)

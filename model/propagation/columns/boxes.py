@@ -53,14 +53,13 @@ class BoxColumns(LabelColumns[BoxAnnotation]):
         (height, width), (cell_y, cell_x) = grid.frame_size_px, grid.cell_size_px
         rows, columns = grid.size_cells
         maps = np.zeros((len(self.ids), rows, columns), np.float32)
-        for label, (x, y, w, h) in zip(annotation.ids, annotation.xywh_px_N4, strict=True):
-            if np.isnan((x, y, w, h)).any():
-                continue
+        drawn = self._drawn(annotation)
+        for label, (x, y, w, h) in zip(
+            np.array(annotation.ids)[drawn].tolist(), annotation.xywh_px_N4[drawn], strict=True
+        ):
             # What the image cuts off must not end at its border: the padding belongs to the box.
             right = np.inf if x + w >= width else x + w
             below = np.inf if y + h >= height else y + h
-            if min(w, h) <= 0 or x >= width or y >= height:
-                continue
             share_y = covered(y / cell_y, below / cell_y, rows)
             share_x = covered(x / cell_x, right / cell_x, columns)
             maps[self.ids.index(label)] = share_y[:, None] * share_x
@@ -74,7 +73,14 @@ class BoxColumns(LabelColumns[BoxAnnotation]):
         return soft_LHW.amax((1, 2), keepdim=True)
 
     def names_something(self, annotation: BoxAnnotation) -> bool:
-        return not np.isnan(annotation.xywh_px_N4).any(-1).all()
+        return bool(self._drawn(annotation).any())
+
+    def _drawn(self, annotation: BoxAnnotation) -> NDArray[np.bool_]:
+        """Which boxes cover a part of the image, bool [N]."""
+        x, y, w, h = annotation.xywh_px_N4.T
+        height, width = self.drawing.grid.frame_size_px
+        inside = (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
+        return np.asarray(inside & (w > 0) & (h > 0))  # NaN is none of these
 
     def _find(self, map_hw: NDArray[np.float64]) -> tuple[float, float, float, float]:
         level = LEVEL * map_hw.max()

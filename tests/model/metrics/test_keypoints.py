@@ -121,6 +121,13 @@ def test_joints_without_annotation_do_not_count(mode):
     assert scores.mean.tolist() == [1] * 5
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_nothing_is_counted_there_is_no_score():
+    scores = pck([joint_errors(still(2), np.full_like(still(2), math.nan), "reference")])
+    assert scores.counted_K.tolist() == [0] * 4
+    assert scores.mean.shape == (5,) and np.isnan(scores.mean).all()
+
+
 def test_a_person_of_one_point_has_no_size():
     truth = np.full((2, 3, 2), 7.0)
     assert joint_errors(truth, truth, "strict").tolist() == [[math.inf] * 3]

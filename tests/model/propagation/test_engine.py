@@ -1,8 +1,5 @@
 """The streaming engine on synthetic videos whose true masks are known."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -12,49 +9,9 @@ from model.errors import UserError
 from model.propagation.annotations import MaskAnnotation, PointAnnotation
 from model.propagation.engine import Propagator
 from model.propagation.identity import IdentityPropagator
-from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.protocols import get_protocol
+from tests.model.propagation.moving_blocks import moving_blocks
 from tests.model.propagation.stubs import ColourCodes, FrameNumbers
-
-
-@dataclass(frozen=True)
-class Video:
-    frames: list[np.ndarray]
-    masks: list[np.ndarray]
-    known: list[np.ndarray]
-    """Pixels of the objects and of background that no object has covered yet: all of these were
-    in every frame before, so any context can match them."""
-
-
-def moving_blocks(
-    frames: int, grid: tuple[int, int], block_px: tuple[int, int], size_px: tuple[int, int]
-) -> Video:
-    """Two objects of differently coloured blocks cross a background of such blocks."""
-    rows, columns = grid
-    levels = np.arange(0, 256, 25)
-    palette = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
-    palette = np.random.default_rng(5).permutation(palette).astype(np.uint8)
-    background = palette[24 : 24 + rows * columns].reshape(rows, columns, 3)
-    sprites = {3: (2, 1, 1, 0), 200: (rows - 6, columns - 6, 0, -1)}  # id: y, x, dy, dx
-    colours = {3: palette[:12].reshape(4, 3, 3), 200: palette[12:24].reshape(4, 3, 3)}
-    video = Video([], [], [])
-    covered = np.zeros((rows, columns), dtype=bool)
-
-    def pixels(cells: np.ndarray) -> np.ndarray:
-        large = cells.repeat(block_px[0], axis=0).repeat(block_px[1], axis=1)
-        return np.ascontiguousarray(large[: size_px[0], : size_px[1]])
-
-    for time in range(frames):
-        scene, mask = background.copy(), np.zeros((rows, columns), dtype=np.uint8)
-        for label, (y, x, dy, dx) in sprites.items():
-            part = np.s_[y + dy * time : y + dy * time + 4, x + dx * time : x + dx * time + 3]
-            scene[part], mask[part] = colours[label], label
-        covered |= mask > 0
-        video.known.append(pixels((mask > 0) | ~covered))
-        video.frames.append(pixels(scene))
-        video.masks.append(pixels(mask))
-    return video
-
 
 CASES = {
     "crw, whole cells": (get_protocol("crw"), (16, 20), (8, 8), (128, 160)),
@@ -104,103 +61,6 @@ def test_as_many_objects_as_ids_exist() -> None:
     np.testing.assert_array_equal(result.mask_HW[4::8, 4::8], mask[4::8, 4::8])
 
 
-@pytest.mark.parametrize("name", ["crw", "vidcolor", "mast"])
-@pytest.mark.parametrize("batch", [2, 3, 20])
-def test_frames_encoded_in_batches_give_the_same(name: str, batch: int) -> None:
-    protocol = get_protocol(name, ["frame_size_px=none"])
-    video = moving_blocks(9, (16, 20), (8, 8), (125, 153))
-    labels = {0: [MaskAnnotation(video.masks[0])], 4: [MaskAnnotation(video.masks[4])]}
-    encoder = ColourCodes(temperature=0.02)
-    single, batched = (Propagator(encoder, protocol, batch_frames=each) for each in (None, batch))
-    expected = [single.start(video.frames[0], labels[0])]
-    expected += [
-        single.step(frame, labels.get(index, ()))
-        for index, frame in enumerate(video.frames[1:], start=1)
-    ]
-    encoder.batches.clear()
-    results = list(batched.run(iter(video.frames), labels))
-    for ours, theirs in zip(results, expected, strict=True):
-        torch.testing.assert_close(ours.probabilities_LHW, theirs.probabilities_LHW)
-        np.testing.assert_array_equal(ours.mask_HW, theirs.mask_HW)
-    after_the_first = [batch] * (8 // batch) + [8 % batch] * (8 % batch > 0)
-    assert encoder.batches == [1, *after_the_first]
-    assert held_tensors(batched) == held_tensors(single)
-
-
-def test_no_more_frames_are_read_ahead_than_a_batch_has() -> None:
-    frame, read = np.zeros((16, 16, 3), np.uint8), []
-
-    def frames() -> Iterator[np.ndarray]:
-        for number in range(10):
-            read.append(number)
-            yield frame
-
-    labels = {0: [MaskAnnotation(np.ones((16, 16), np.uint8))]}
-    propagator = Propagator(ColourCodes(temperature=0.02), get_protocol("crw"), batch_frames=4)
-    ahead = [len(read) - done for done, _ in enumerate(propagator.run(frames(), labels), start=1)]
-    assert max(ahead) == 3
-    assert ahead[-1] == 0
-
-
-@pytest.mark.parametrize("batch", [None, 4])
-def test_a_frame_that_does_not_fit_is_refused_in_its_turn(batch: int | None) -> None:
-    frames = [np.zeros((16, 16, 3), np.uint8)] * 3 + [np.zeros((16, 24, 3), np.uint8)] * 2
-    labels = {0: [MaskAnnotation(np.ones((16, 16), np.uint8))]}
-    propagator = Propagator(ColourCodes(temperature=0.02), get_protocol("crw"), batch_frames=batch)
-    results = propagator.run(frames, labels)
-    for _ in range(3):
-        next(results)
-    with pytest.raises(UserError, match="frame 3 is 24x16 px"):
-        next(results)
-
-
-def test_a_run_needs_a_frame_and_a_batch() -> None:
-    with pytest.raises(UserError, match="the video has no frame"):
-        next(Propagator(ColourCodes(temperature=0.05), get_protocol("crw")).run([], {}))
-    with pytest.raises(UserError, match="batch_frames must be at least 1, not 0"):
-        Propagator(ColourCodes(temperature=0.05), get_protocol("crw"), batch_frames=0)
-
-
-def test_memory_does_not_grow_with_the_video() -> None:
-    encoder = ColourCodes(temperature=0.05)
-    protocol = get_protocol("crw", ["recent_frames=4"])
-    propagator = Propagator(encoder, protocol)
-    rng = np.random.default_rng(0)
-    mask = np.zeros((24, 24), dtype=np.uint8)
-    mask[8:16, 8:16] = 1
-    propagator.start(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8), mask)
-    alive = []
-    for _ in range(200):
-        propagator.step(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
-        alive.append(encoder.alive)
-    assert alive[:4] == [2, 3, 4, 5]
-    assert set(alive[4:]) == {5}
-    assert set(encoder.reference_counts[4:]) == {5}
-    assert len(encoder.encoded) == 201  # every frame is encoded once
-
-
-@pytest.mark.parametrize(
-    ("protocol", "expected"),
-    [
-        (get_protocol("vidcolor"), [[0], [0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]),
-        (
-            get_protocol("crw", ["recent_frames=2"]),  # copies stand for what is not there yet
-            [[0, 0, 0], [0, 0, 1], [0, 1, 2], [0, 2, 3], [0, 3, 4]],
-        ),
-    ],
-)
-def test_context_is_given_oldest_first(
-    protocol: MatchingProtocol, expected: list[list[int]]
-) -> None:
-    encoder = FrameNumbers()
-    propagator = Propagator(encoder, protocol)
-    mask = np.ones((16, 16), dtype=np.uint8)
-    propagator.start(np.zeros((16, 16, 3), dtype=np.uint8), mask)
-    for number in range(1, 6):
-        propagator.step(np.full((16, 16, 3), number, dtype=np.uint8))
-    assert encoder.matched == [(numbers, t + 1) for t, numbers in enumerate(expected)]
-
-
 def test_soft_labels_are_carried_on() -> None:
     """A context of equal features averages what it holds; a hard mask would not stay at 0.25."""
     protocol = get_protocol("vidcolor", ["frame_size_px=none", "recent_frames=1"])
@@ -226,19 +86,6 @@ def test_start_forgets_the_video_before() -> None:
         one, other = used.step(frame), fresh.step(frame)
         assert one.object_ids == (0, 11)
         np.testing.assert_array_equal(one.mask_HW, other.mask_HW)
-
-
-def test_identity_repeats_the_first_mask() -> None:
-    video = moving_blocks(3, (16, 20), (8, 8), (125, 153))
-    identity = IdentityPropagator()
-    given = video.masks[0].copy()
-    identity.start(video.frames[0], given)
-    given[:] = 0  # what a caller does with an array, its own or a result, changes no later result
-    identity.step(video.frames[1]).mask_HW[:] = 0
-    result = identity.step(video.frames[2])
-    np.testing.assert_array_equal(result.mask_HW, video.masks[0])
-    assert result.object_ids == (0, 3, 200)
-    assert result.probabilities_LHW.shape == (3, 16, 20)
 
 
 def build(kind: str) -> Propagator | IdentityPropagator:
@@ -342,57 +189,3 @@ def test_what_a_protocol_gives_stays_as_it_was(name: str, settings: tuple[str, .
     np.testing.assert_allclose(row, probabilities, atol=2e-5)
     counts = np.bincount(result.mask_HW.ravel(), minlength=256)[[0, 3, 200]]
     np.testing.assert_allclose(counts, pixels, atol=3)
-
-
-@pytest.mark.parametrize("settings", [["recent_frames=3"], ["recent_frames=3", "kept_frames=5,8"]])
-@pytest.mark.parametrize("half", [False, True])
-def test_held_bytes_are_the_same_after_fifty_and_four_hundred_frames(
-    settings: list[str], half: bool
-) -> None:
-    rng = np.random.default_rng(0)
-    propagator = Propagator(FrameNumbers(), get_protocol("crw", settings), half_memory=half)
-    frame = rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    propagator.start(frame, np.ones((16, 24), np.uint8))
-    held = []
-    for number in range(1, 401):
-        propagator.step(frame)
-        if number in (50, 400):
-            held.append(held_tensors(propagator))
-    assert held[0] == held[1]
-    assert held[0][0] == 2 * (4 + len(settings[1:]) * 2)  # features and labels of each frame
-
-
-def held_tensors(root: object) -> tuple[int, int]:
-    """Number and bytes of all tensors that an object holds on to, however deep."""
-    found: dict[int, int] = {}
-    pending, seen = [root], set()
-    while pending:
-        item = pending.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, Tensor):
-            found[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
-        elif isinstance(item, dict):
-            pending += item.values()
-        elif isinstance(item, list | tuple | set):
-            pending += item
-        elif hasattr(item, "__dict__"):
-            pending += vars(item).values()
-    return len(found), sum(found.values())
-
-
-def test_half_memory_holds_half_and_gives_nearly_the_same() -> None:
-    video = moving_blocks(5, (16, 20), (8, 8), (128, 160))
-    full, half = (
-        Propagator(ColourCodes(temperature=0.02), get_protocol("crw"), half_memory=each)
-        for each in (False, True)
-    )
-    for propagator in (full, half):
-        propagator.start(video.frames[0], video.masks[0])
-    for frame in video.frames[1:]:
-        one, other = full.step(frame), half.step(frame)
-        torch.testing.assert_close(
-            one.probabilities_LHW, other.probabilities_LHW, atol=0.05, rtol=0
-        )
-    assert held_tensors(half)[1] < 0.6 * held_tensors(full)[1]

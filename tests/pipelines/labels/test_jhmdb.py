@@ -158,6 +158,18 @@ def test_what_jhmdb_does_not_hold_is_refused(tmp_path):
         write_labels("jhmdb", tmp_path, VideoInfo("a"), [(0, KeypointAnnotation((1,), half))])
 
 
+def test_the_person_has_the_id_1_or_is_not_there(tmp_path):
+    here = KeypointAnnotation((1,), np.ones((1, 15, 2)))
+    for ids in ((7,), (0,)):
+        frames = [(0, here), (1, KeypointAnnotation(ids, here.xy_px_NK2))]
+        told = rf"frame 1: JHMDB names no ids, its person is 1, not {ids[0]} \(coco-keypoints"
+        with pytest.raises(UserError, match=told):
+            write_labels("jhmdb", tmp_path, VideoInfo("a"), frames)
+    nobody = KeypointAnnotation((), np.empty((0, 15, 2)))
+    write_labels("jhmdb", tmp_path, VideoInfo("a"), [(0, here), (1, nobody)])
+    assert np.isnan(open_labels(tmp_path).read("a", 1).xy_px_NK2).all()
+
+
 def test_the_shared_joints(shared_data):
     reader = open_labels(shared_data / "eval", "jhmdb")
     assert len(reader.videos()) == 8

@@ -9,6 +9,7 @@ from pipelines.labels.codec import VideoInfo
 from pipelines.labels.formats import open_labels, write_labels
 from tests.labels import assert_round_trip, boxes, few, videos
 
+NAN = float("nan")
 WITHOUT_GAPS = st.integers(1, 4).map(range)
 
 
@@ -172,6 +173,22 @@ def test_what_otb_does_not_hold_is_refused(tmp_path):
     with pytest.raises(UserError, match="every frame from 0 on, and 1 is not there"):
         write_labels("otb", tmp_path, VideoInfo("a"), [(0, one), (2, one)])
     assert not any(tmp_path.rglob("*.txt"))
+
+
+def test_otb_names_no_ids(tmp_path):
+    told = r"groundtruth\.txt: OTB names no ids, its object is 1, not 7 \(mot keeps ids\)"
+    with pytest.raises(UserError, match=told):
+        write_labels("otb", tmp_path, VideoInfo("a"), [(0, boxed()), (1, boxed(o7=(1, 1, 2, 2)))])
+
+
+@pytest.mark.parametrize("format", ["otb", "mot", "cvat"])
+def test_a_box_that_is_nan_is_not_there(tmp_path, format):
+    here = boxed(o1=(1, 1, 2, 2))
+    frames = [(0, here), (1, boxed(o1=(NAN, NAN, NAN, NAN))), (2, here)]
+    write_labels(format, tmp_path, VideoInfo("a", (8, 8), 3), frames)
+    reader = open_labels(tmp_path, format)
+    found = {int(frame): reader.read("a", frame).ids for frame in reader.frames("a")}
+    assert found == {0: (1,), 2: (1,)} | ({1: ()} if format == "otb" else {})
 
 
 def test_boxes_without_extent_and_stems_are_not_written(tmp_path):

@@ -68,6 +68,9 @@ def test_of_several_regions_the_heaviest_counts() -> None:
 def test_hidden_and_outside_boxes_are_nowhere() -> None:
     nowhere = boxes((np.nan,) * 4, (131, 5, 10, 10), (5, -30, 10, 30), (20, 20, 0, 10))
     assert np.isnan(there_and_back(nowhere)).all()
+    assert not BoxColumns(DRAWING).extended(nowhere).names_something(nowhere)
+    corner = boxes((np.nan,) * 4, (130, 92, 10, 10))
+    assert BoxColumns(DRAWING).extended(corner).names_something(corner)
 
 
 def test_what_is_no_box_is_refused() -> None:
