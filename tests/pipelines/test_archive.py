@@ -152,7 +152,8 @@ def test_a_folder_with_other_things_in_it_is_refused(place):
 def propagated(place, **settings):
     """Summary and error rows of a run over everything in the place."""
     calls = {key: settings.pop(key) for key in ("retry_errors", "corrections") if key in settings}
-    config = ArchiveConfig(settings.pop("model", LAB), get_protocol("crw"), **settings)
+    protocol = settings.pop("protocol", get_protocol("crw"))
+    config = ArchiveConfig(settings.pop("model", LAB), protocol, **settings)
     folders = (place / name for name in ("archive", "labels", "out"))
     summary = propagate_archive(*folders, config, workers=1, **calls)
     return summary, pq.read_table(place / "out" / "errors.parquet").to_pylist()

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.propagation.annotations import BoxAnnotation
+from model.propagation.protocols import get_protocol
 from pipelines.archive import Corrections
 from pipelines.labels.codec import VideoInfo
 from pipelines.labels.davis import read_mask, write_mask
@@ -17,10 +18,12 @@ from tests.pipelines.test_archive import propagated
 
 COUNT, JUMP = 9, 4
 HEIGHT, WIDTH = 32, 256
+NEAR = get_protocol("crw", ["window_on_anchor=true", "pad_with_first=false"])
+"""What is beyond its window it loses."""
 
 
 def scene(index: int) -> tuple[np.ndarray, np.ndarray]:
-    """A red square on green that jumps farther than the protocol looks, and its mask."""
+    """A red square on green that jumps farther than `NEAR` looks, and its mask."""
     picture = np.full((HEIGHT, WIDTH, 3), (20, 120, 30), np.uint8)
     ids = np.zeros((HEIGHT, WIDTH), np.uint8)
     left = 8 * index + (160 if index >= JUMP else 0)
@@ -68,12 +71,12 @@ def rows(place: Path, name: str) -> dict[int, list[dict]]:
 def test_a_lost_object_is_found_again_and_nothing_else_changes(tmp_path: Path) -> None:
     for name in ("lost", "other"):
         put_video(tmp_path, name)
-    propagated(tmp_path, overlays=True)
+    propagated(tmp_path, protocol=NEAR, overlays=True)
     before, before_rows = contents(tmp_path / "out"), rows(tmp_path, "lost")
     assert [j_of(tmp_path, "lost", i) > 0.5 for i in range(COUNT)] == [True] * 4 + [False] * 5
 
     first = correct(tmp_path, "lost", 5)
-    summary, errors = propagated(tmp_path, overlays=True, corrections=first)
+    summary, errors = propagated(tmp_path, protocol=NEAR, overlays=True, corrections=first)
     assert (summary.videos_made, summary.videos_corrected, summary.frames_made) == (0, 1, 4)
     assert errors == []
     after, after_rows = contents(tmp_path / "out"), rows(tmp_path, "lost")
@@ -94,11 +97,11 @@ def test_a_lost_object_is_found_again_and_nothing_else_changes(tmp_path: Path) -
     assert facts is not None and sorted(facts.anchors) == [0, 5]
 
     # The same again touches nothing; a later batch leaves the first one's work alone.
-    summary, _ = propagated(tmp_path, overlays=True, corrections=first)
+    summary, _ = propagated(tmp_path, protocol=NEAR, overlays=True, corrections=first)
     assert (summary.videos_corrected, summary.frames_made) == (0, 0)
     assert of_video(contents(tmp_path / "out"), "lost") == of_video(after, "lost")
     second = correct(tmp_path, "lost", 4, batch="second")
-    summary, _ = propagated(tmp_path, overlays=True, corrections=second)
+    summary, _ = propagated(tmp_path, protocol=NEAR, overlays=True, corrections=second)
     assert (summary.videos_corrected, summary.frames_made) == (1, 1)
     assert all(j_of(tmp_path, "lost", i) > 0.5 for i in range(COUNT))
 
@@ -106,7 +109,7 @@ def test_a_lost_object_is_found_again_and_nothing_else_changes(tmp_path: Path) -
     corrections = correct(tmp_path, "lost", 4, 5, batch="all")
     done = contents(tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / "done")
-    propagated(tmp_path, overlays=True, corrections=corrections)
+    propagated(tmp_path, protocol=NEAR, overlays=True, corrections=corrections)
     whole = contents(tmp_path / "out")
     for name in (n for n in whole if n.split("/")[0] in ("masks", "overlays")):
         assert whole[name][0] == done[name][0], name

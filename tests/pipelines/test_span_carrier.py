@@ -89,17 +89,20 @@ def test_a_span_made_alone_is_the_one_of_the_whole_video(direction, corrected):
 def test_an_object_that_is_annotated_as_gone_may_come_back():
     """From the first annotated frame, which stays in the memory."""
     gone = MaskAnnotation(np.zeros((64, 64), np.uint8))
-    hidden = [
-        replace(frame, picture_HW3=np.full_like(frame.picture_HW3, (20, 120, 30)))
-        if frame.index in (2, 3)
-        else frame
-        for frame in FRAMES
-    ]
-    anchors = {0: mask(0), 2: gone}
-    spans = [(span, True) for span in spans_of([0, 2], "forwards")]
-    found = [each.result.mask_HW for each in carrier().carry(hidden, anchors, spans)]
-    assert [m.any() for m in found] == [True, True, False, False, True, True]
-    assert [m.any() for m in masks({0: mask(0), 5: gone}, "both")] == [True] * 5 + [False]
+
+    def seen(anchor, hidden, direction):
+        frames = [
+            replace(frame, picture_HW3=np.full_like(frame.picture_HW3, (20, 120, 30)))
+            if frame.index in hidden
+            else frame
+            for frame in FRAMES
+        ]
+        spans = [(span, True) for span in spans_of([0, anchor], direction)]
+        found = carrier().carry(frames, {0: mask(0), anchor: gone}, spans)
+        return [bool(each.result.mask_HW.any()) for each in found]
+
+    assert seen(2, (2, 3), "forwards") == [True, True, False, False, True, True]
+    assert seen(5, (5,), "both") == [True] * 5 + [False]
 
 
 @pytest.mark.parametrize("times", [(4,), (0, 5), (1, 4)])

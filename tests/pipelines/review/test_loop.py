@@ -15,7 +15,7 @@ from pipelines.review.archive import review_of
 from pipelines.review.export import ExportFormat, export_frames
 from pipelines.review.selection import most_needed
 from tests.pipelines.test_archive import propagated
-from tests.pipelines.test_corrections import j_of, put_video, scene
+from tests.pipelines.test_corrections import NEAR, j_of, put_video, scene
 
 
 @pytest.mark.parametrize("form", ["davis", "cvat"])
@@ -23,7 +23,7 @@ def test_the_frame_that_is_asked_for_puts_the_video_right(
     tmp_path: Path, in_this_process: None, form: ExportFormat
 ) -> None:
     put_video(tmp_path, "lost")
-    propagated(tmp_path, overlays=True)
+    propagated(tmp_path, protocol=NEAR, overlays=True)
     assert (tmp_path / "out" / "overlays" / "lost.jpg").is_file()
     archive = review_of(tmp_path / "out")
     needed = most_needed(archive, 1, 1)
@@ -42,7 +42,9 @@ def test_the_frame_that_is_asked_for_puts_the_video_right(
         picture, ids = scene(frame.index)
         info = VideoInfo("lost", picture.shape[:2])
         write_images(to / "annotations.xml", [ImageLabels(info, frame.frame, MaskAnnotation(ids))])
-    summary, errors = propagated(tmp_path, overlays=True, corrections=Corrections(to))
+    summary, errors = propagated(
+        tmp_path, protocol=NEAR, overlays=True, corrections=Corrections(to)
+    )
     assert (summary.videos_corrected, errors) == (1, [])
     after = [j_of(tmp_path, "lost", index) for index in range(9)]
     assert after[: frame.index] == before[: frame.index]
