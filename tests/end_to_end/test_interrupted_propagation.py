@@ -113,6 +113,18 @@ def test_a_killed_driver_and_a_second_run(
         assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path, start: Start) -> None:
+    """`timeout` sends it, and schedulers. Without a handler of ours Ray prints the stacks of its threads."""
+    run, log = start(), tmp_path / "log"
+    process_of(run, "", lambda: "propagate: 0/3" in log.read_text())
+    run.terminate()
+    assert run.wait(LONGEST_S) == 128 + signal.SIGTERM
+    said = [
+        line for line in log.read_text().splitlines() if "SIGTERM" in line or "huetrack" in line
+    ]
+    assert said == ["huetrack: terminated; run the same command again to go on"]
+
+
 def test_a_full_disk(tmp_path: Path, place: Path, undisturbed: dict[str, bytes]) -> None:
     """One clear line; with room again the same command finishes the archive."""
     blocks = sum(-(-len(content) // 4096) * 4096 for content in undisturbed.values())
