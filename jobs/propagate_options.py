@@ -75,7 +75,8 @@ class PropagateOptions:
     `return_overlap` among the signals. Takes longer. On by itself for a --confidence-model that was
     fitted with it."""
     overwrite: bool = False
-    """Remove an earlier propagation in the folder."""
+    """Remove an earlier propagation in the folder. Refused where that holds what is read, or corrections
+    that are given nowhere else."""
     retry_errors: bool = False
     """Also try videos that failed in an earlier run, with better files perhaps."""
     max_error_rate: float = 0.1

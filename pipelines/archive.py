@@ -21,9 +21,11 @@ from pipelines.archive_stage import label_videos
 from pipelines.archive_summary import ArchiveSummary, write_archive_summary
 from pipelines.dataset_lock import only_run
 from pipelines.footage import Footage
+from pipelines.label_state import LabelStates
 from pipelines.labelled_video import Wanted
 from pipelines.labels.formats import known_format
 from pipelines.models import WITHOUT_MATCHING, ModelSpec
+from pipelines.overwriting import corrections_at_stake, refuse_to_remove
 from pipelines.progress import Meter, Progress
 from pipelines.propagation_folder import (
     finished_videos,
@@ -119,16 +121,24 @@ def propagate_archive(
     workers: int,
     corrections: Corrections | None = None,
     overwrite: bool = False,
+    also_read: Sequence[Location] = (),
     retry_errors: bool = False,
     progress: Progress = lambda *_: None,
 ) -> ArchiveSummary:
     """Label every video that has labels and is not finished. Ray must be connected.
 
-    Of finished videos that `corrections` name, those spans are made again that they touch.
-    `retry_errors` also tries videos that failed in an earlier run. Raises `UserError` for input that
-    cannot work, for an output folder that was made with another configuration, and for one that another
-    run is making; `StorageError` when the output cannot be written.
+    Of finished videos those spans are made again that `corrections` touch, and labels that have changed.
+    `retry_errors` also tries videos that failed in an earlier run. `overwrite` begins anew; what is read,
+    `also_read` beside the other places, must not lie in what that removes, and corrections must be given
+    again. Raises `UserError` for input that cannot work, for an output folder that was made with another
+    configuration, and for one that another run is making; `StorageError` when the output cannot be
+    written.
     """
+    if overwrite:
+        weights = config.model.weights
+        corrected = None if corrections is None else corrections.place
+        read = (archive, labels, corrected, weights, *also_read)
+        refuse_to_remove(out, [place for place in read if place is not None])
     for folder in (out, *out.parents):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is not a folder")
@@ -164,9 +174,17 @@ class _Run:
         started_s = time.monotonic()
         planned = plan(self._archive, self._labels)
         corrected, astray = self._corrected_videos(planned)
-        prepare_propagation(self._out, self._config.content(), overwrite)
+        prepare_propagation(
+            self._out,
+            self._config.content(),
+            overwrite,
+            lambda: corrections_at_stake(
+                self._out, planned.videos, self._labels, self._corrections
+            ),
+        )
         forget_unlabelled(self._out)
         finished = finished_videos(self._out)
+        states = LabelStates(self._out, planned.states)
         known = {item.video_id for item in planned.videos} - finished
         # What failed before fails again, unless the cause was passing or somebody corrected it.
         kept = [
@@ -178,8 +196,10 @@ class _Run:
         ]
         left = known - {error.video_id for error in kept}
         pending = [item for item in planned.videos if item.video_id in left]
-        again = [item for item in planned.videos if item.video_id in corrected & finished]
+        touched = finished & (corrected | states.changed())
+        again = [item for item in planned.videos if item.video_id in touched]
         errors = [*planned.errors, *astray, *kept]
+        states.keep(left)
         if pending or again:
             forget_outcome(self._out)
         rows = self._labelled(pending, again, len(planned.videos))
@@ -188,6 +208,7 @@ class _Run:
             for row in rows
             if row.kind
         ]
+        states.keep({row.video_id for row in rows if not row.kind})
         errors.sort(key=lambda error: error.video_id)
         tidy(self._out)
         table = pa.Table.from_pylist([asdict(error) for error in errors], schema=ERROR_SCHEMA)

@@ -12,6 +12,7 @@ from typing import Literal
 from model.errors import UserError
 from model.propagation.annotations import Annotation, MaskAnnotation
 from pipelines.footage import Footage, find_footage
+from pipelines.label_state import label_states
 from pipelines.labels.codec import Frame, LabelReader
 from pipelines.labels.formats import open_labels
 from pipelines.shards import VideoError
@@ -45,6 +46,8 @@ class Plan:
     """Those that have labels, by id."""
     errors: list[VideoError]
     """Videos without labels, and labels whose video is not there."""
+    states: Mapping[str, str]
+    """By video in which state its label files are (`pipelines/label_state.py`)."""
 
     @property
     def items(self) -> int:
@@ -89,7 +92,7 @@ def plan(archive: Location, labels: LabelSource) -> Plan:
     videos = [item for item in footage if item.video_id in labelled]
     if not videos:
         raise UserError(f"{where}: no label belongs to a video in {archive}")
-    return Plan(videos, errors)
+    return Plan(videos, errors, label_states(reader, [item.video_id for item in videos]))
 
 
 def _has_frames(reader: LabelReader, name: str) -> bool:

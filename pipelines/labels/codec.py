@@ -61,6 +61,9 @@ class LabelReader(Protocol):
     def where(self, video_id: str, frame: Frame) -> str:
         """The file in which a frame stands, and the place in it, for messages."""
 
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        """What its labels stand in, be it with those of other videos."""
+
 
 Write = Callable[[Location, VideoInfo, Iterable[tuple[Frame, Annotation]]], None]
 """Write the labels of one video below a folder, whole or not at all.
@@ -101,6 +104,9 @@ class ParsedLabels:
     def where(self, video_id: str, frame: Frame) -> str:
         return f"{self._source}, {video_id}, frame {frame_stem(frame)}"
 
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        return (self._source,)
+
     def _video(self, video_id: str) -> ParsedVideo:
         if video_id not in self._videos:
             raise UserError(f"{self._source}: no labels for a video {video_id!r}")
@@ -139,6 +145,9 @@ class FolderLabels:
 
     def where(self, video_id: str, frame: Frame) -> str:
         return f"{self._files.get(video_id, self._folder)}, frame {frame_stem(frame)}"
+
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        return (self._files[video_id],)
 
     def _video(self, video_id: str) -> ParsedVideo:
         if self._last is None or self._last[0] != video_id:
