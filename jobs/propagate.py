@@ -72,6 +72,12 @@ def propagate(options: PropagateOptions) -> int:
             **({"tracking": tracking.describe()} if tracking.describe() else {}),
         },
     )
+    if summary.corrections_unedited:
+        print(
+            f"huetrack: {summary.corrections_unedited} frames of {options.corrections} are as they were "
+            "exported and do not count (--accept-unchanged: somebody found them right)",
+            file=sys.stderr,
+        )
     _say_what_failed(options.out)
     return 1 if summary.error_rate > options.max_error_rate else 0
 
@@ -91,6 +97,8 @@ def run_propagation(
         raise UserError("--workers must be at least 1")
     if options.corrections is None and options.corrections_format != "auto":
         raise UserError("--corrections-format needs --corrections")
+    if options.corrections is None and options.accept_unchanged:
+        raise UserError("--accept-unchanged needs --corrections")
     model = parse_model(
         options.model,
         untrained_width=options.untrained_width,
@@ -113,7 +121,9 @@ def run_propagation(
     )
     corrections = None
     if options.corrections is not None:
-        corrections = Corrections(options.corrections, options.corrections_format)
+        corrections = Corrections(
+            options.corrections, options.corrections_format, options.accept_unchanged
+        )
     selector = label_selector(options.label_selector)
     with connected_ray(options.workers, selector), ProgressDisplay() as display:
         figures = WorkFigures(options.out.name)

@@ -7,7 +7,7 @@ of `errors.parquet`.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -34,6 +34,7 @@ from pipelines.propagation_folder import (
     prepare_propagation,
     tidy,
 )
+from pipelines.review.exported import unedited_frames
 from pipelines.s3 import StorageError
 from pipelines.shards import ERROR_SCHEMA, VideoError
 from pipelines.storage import (
@@ -107,9 +108,15 @@ class Corrections:
 
     place: Location
     format: str = "auto"
+    accept_unchanged: bool = False
+    """Whether frames count that came back from `huetrack review export` as they were."""
 
-    def source(self) -> LabelSource:
-        return LabelSource(self.place, self.format, "all")
+    def source(self, out: Location) -> LabelSource:
+        """Those that count for this output. Raises `UserError` when there are none at all."""
+        source = LabelSource(self.place, self.format, "all")
+        if self.accept_unchanged:
+            return source
+        return replace(source, without=unedited_frames(source.open(), self.place, out))
 
 
 def propagate_archive(
@@ -167,7 +174,7 @@ class _Run:
         self._out = out
         self._config = config
         self._workers = workers
-        self._corrections = None if corrections is None else corrections.source()
+        self._corrections = None if corrections is None else corrections.source(out)
         self._progress = progress
 
     def run(self, overwrite: bool, retry_errors: bool) -> ArchiveSummary:
@@ -221,6 +228,7 @@ class _Run:
             videos=planned.items + len(astray),
             rows=rows,
             errors=errors,
+            unedited=0 if self._corrections is None else len(self._corrections.without),
             seconds=time.monotonic() - started_s,
         )
 

@@ -13,7 +13,7 @@ from model.errors import UserError
 from model.propagation.annotations import Annotation, MaskAnnotation
 from pipelines.footage import Footage, find_footage
 from pipelines.label_state import label_states
-from pipelines.labels.codec import Frame, LabelReader
+from pipelines.labels.codec import Frame, LabelReader, WithoutFrames
 from pipelines.labels.formats import open_labels
 from pipelines.shards import VideoError
 from pipelines.storage import Location
@@ -32,10 +32,13 @@ class LabelSource:
     anchors: Literal["first", "all"] = "first"
     """Whether the first annotated frame of a video is used, or every one."""
     direction: Direction = "forwards"
+    without: frozenset[tuple[str, Frame]] = frozenset()
+    """Frames that do not count, by video."""
 
     def open(self) -> LabelReader:
         """Raises `UserError` when there are no labels."""
-        return open_labels(self.place, self.format)
+        reader = open_labels(self.place, self.format)
+        return WithoutFrames(reader, self.without) if self.without else reader
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class LabelStates:
         self._now = now
         self._before: dict[str, str] = {}
         with contextlib.suppress(UserError):  # none yet: the labels of all videos are looked at
-            self._before = read_json(self._path)
+            self._before = dict(read_json(self._path))
 
     def changed(self) -> set[str]:
         """Videos whose label files are not those that they were made from, as far as that is known."""

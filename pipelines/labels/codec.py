@@ -10,7 +10,7 @@ on (`int`).
 Shape suffixes: H W rows and columns of pixels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar
@@ -155,6 +155,37 @@ class FolderLabels:
                 raise UserError(f"{self._folder}: no labels for a video {video_id!r}")
             self._last = (video_id, self._parse(self._files[video_id], video_id))
         return self._last[1]
+
+
+class WithoutFrames:
+    """A reader that passes over some frames of another, and videos of which no frame is left."""
+
+    def __init__(self, reader: LabelReader, frames: Set[tuple[str, Frame]]) -> None:
+        self._reader = reader
+        self._without = frames
+        touched = {video_id for video_id, _ in frames}
+        self._videos = tuple(
+            name for name in reader.videos() if name not in touched or self.frames(name)
+        )
+
+    def videos(self) -> tuple[str, ...]:
+        return self._videos
+
+    def info(self, video_id: str) -> VideoInfo:
+        return self._reader.info(video_id)
+
+    def frames(self, video_id: str) -> tuple[Frame, ...]:
+        frames = self._reader.frames(video_id)
+        return tuple(frame for frame in frames if (video_id, frame) not in self._without)
+
+    def read(self, video_id: str, frame: Frame) -> Annotation:
+        return self._reader.read(video_id, frame)
+
+    def where(self, video_id: str, frame: Frame) -> str:
+        return self._reader.where(video_id, frame)
+
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        return self._reader.files(video_id)
 
 
 def read_parsed(source: Location, video: ParsedVideo, frame: Frame) -> Annotation:

@@ -58,7 +58,8 @@ def made(out: Path) -> dict[str, bytes]:
     """Labels, films, contact sheets and predictions; beside them only the page and the accounts."""
     assert pq.read_table(out / "errors.parquet").num_rows == 0
     assert {path.name for path in out.iterdir()} == {
-        *("masks", "predictions", "overlays", "report", "errors.parquet", "summary.json")
+        *("masks", "predictions", "overlays", "report"),
+        *("errors.parquet", "label_files.json", "summary.json"),
     }
     folders = [out / name for name in ("masks", "predictions", "overlays")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]

@@ -13,6 +13,9 @@ from pipelines.labels.codec import VideoInfo
 from pipelines.labels.davis import read_mask, write_mask
 from pipelines.labels.formats import write_labels
 from pipelines.predictions import read_facts, rows_by_frame
+from pipelines.review.archive import review_of
+from pipelines.review.export import export_frames
+from pipelines.review.selection import most_needed
 from tests.pipelines.test_archive import propagated
 
 COUNT, JUMP = 9, 4
@@ -216,3 +219,30 @@ def test_labels_of_another_place_are_the_ones_that_count(tmp_path: Path) -> None
         "labels are of kind box, it was labelled from kind mask; remove predictions/lost.parquet to "
         "make it anew"
     ]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_frames_that_come_back_as_they_were_exported_are_nobodys_word(tmp_path: Path) -> None:
+    put_video(tmp_path, "lost")
+    propagated(tmp_path, overlays=False)
+    archive = review_of(tmp_path / "out")
+    needed = most_needed(archive, 2, 2)
+    edited, left = (frame.index for frame in needed)
+    export_frames(archive, needed, tmp_path / "to", "davis")
+    write_mask(tmp_path / "to/Annotations/lost" / f"{edited:05d}.png", scene(edited)[1])
+
+    def anchors_with(corrections: Corrections) -> tuple[int, list[int]]:
+        summary, _ = propagated(tmp_path, overlays=False, corrections=corrections)
+        facts = read_facts(tmp_path / "out" / "predictions" / "lost.parquet")
+        assert facts is not None
+        return summary.corrections_unedited, sorted(facts.anchors)
+
+    # Also in another place, and when what is predicted there has changed by the other correction.
+    assert anchors_with(Corrections(tmp_path / "to")) == (1, sorted({0, edited}))
+    (tmp_path / "to" / "Annotations").rename(tmp_path / "moved")
+    assert anchors_with(Corrections(tmp_path / "moved")) == (1, sorted({0, edited}))
+    (tmp_path / "out" / "exported.json").unlink()
+    (tmp_path / "moved").rename(tmp_path / "to" / "Annotations")
+    assert anchors_with(Corrections(tmp_path / "to")) == (1, sorted({0, edited}))
+    accepted = Corrections(tmp_path / "to", accept_unchanged=True)
+    assert anchors_with(accepted) == (0, sorted({0, edited, left}))
