@@ -11,7 +11,7 @@ def propagate_command(options: Annotated[PropagateOptions, Parameter(name="*")])
     """Carry what is annotated in each video through all its frames: masks, joints, boxes or points.
 
     A rerun of the same command labels only the videos that are still missing. It also makes again what
-    --corrections touch, and labels that have changed since, in those videos alone.
+    --corrections and labels that have changed since touch, in those videos alone.
 
     Example: huetrack propagate videos --labels masks --model runs/first --protocol crw --out out
 

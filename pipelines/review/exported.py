@@ -50,13 +50,11 @@ def exported_digest(annotation: Annotation) -> str:
     if isinstance(annotation, BoxAnnotation):
         xy, wh = annotation.xywh_px_N4[:, :2], annotation.xywh_px_N4[:, 2:]
         annotation = replace(annotation, xywh_px_N4=np.concatenate([xy, xy + wh], axis=1))
-    places = {f.name: getattr(annotation, f.name) for f in fields(annotation)}
-    rounded = {
-        name: np.round(value, _DECIMALS) + 0.0  # no -0.0
-        for name, value in places.items()
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    }
-    return digest(replace(annotation, **rounded))
+    values: dict[str, Any] = {f.name: getattr(annotation, f.name) for f in fields(annotation)}
+    for name, value in values.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            values[name] = np.round(value, _DECIMALS) + 0.0  # no -0.0
+    return digest(type(annotation)(**values))
 
 
 def record_export(out: Location, digests: Mapping[str, Mapping[str, str]]) -> None:
@@ -104,12 +102,7 @@ def _listed(path: Location) -> Digests:
         entries = read_json(path)
     found: dict[str, dict[str, list[str]]] = {}
     for entry in entries if isinstance(entries, list) else ():
-        values = (
-            [entry.get(name) for name in ("video_id", "frame", DIGEST)]
-            if isinstance(entry, dict)
-            else []
-        )
-        if values and all(isinstance(value, str) for value in values):
-            video_id, frame, made = values
-            found.setdefault(video_id, {})[frame] = [made]
+        match entry:
+            case {"video_id": str(video_id), "frame": str(frame), "exported_labels": str(made)}:
+                found.setdefault(video_id, {})[frame] = [made]
     return found

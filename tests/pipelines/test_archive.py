@@ -152,7 +152,9 @@ def test_a_folder_with_other_things_in_it_is_refused(place):
 def propagated(place, **settings):
     """Summary and error rows of a run over everything in the place."""
     calls = {key: settings.pop(key) for key in ("retry_errors", "corrections") if key in settings}
-    config = ArchiveConfig(settings.pop("model", LAB), get_protocol("crw"), **settings)
+    # With a window on the first frame too: what jumps farther is lost.
+    protocol = get_protocol("crw", ["window_on_anchor=true"])
+    config = ArchiveConfig(settings.pop("model", LAB), protocol, **settings)
     folders = (place / name for name in ("archive", "labels", "out"))
     summary = propagate_archive(*folders, config, workers=1, **calls)
     return summary, pq.read_table(place / "out" / "errors.parquet").to_pylist()
