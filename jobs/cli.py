@@ -6,6 +6,7 @@ options and returns its exit status: 0, or 1 when too many items failed. Bad usa
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from yaml import YAMLError, safe_load
 
 from jobs.cluster import SEALED
 from jobs.options import to_yaml
+from jobs.termination import Terminated
 from model.errors import UserError
 from pipelines.s3 import StorageError
 
@@ -148,9 +150,11 @@ def run(arguments: Sequence[str]) -> int:
             raise
         print(f"huetrack: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("huetrack: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        how = "terminated" if terminated else "interrupted"
+        print(f"huetrack: {how}; run the same command again to go on", file=sys.stderr)
+        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from jobs.node_watch import telling_of_nodes
 from jobs.placement import tell_if_nowhere
+from jobs.termination import stopping_like_ctrl_c
 from model.errors import UserError
 
 SEALED = "HUETRACK_SEALED_ENVIRONMENT"
@@ -33,22 +34,23 @@ def available_cpus() -> int:
 @contextlib.contextmanager
 def connected_ray(workers: int, selector: Mapping[str, str] | None = None) -> Iterator[None]:
     """Ray for the body of the `with`. What Ray Data runs then goes to nodes with the labels of `selector`.
+    SIGTERM ends the body as Ctrl-C does.
 
     Under `RAY_ADDRESS` (inside a Ray job, say) that cluster; else a local one with token
     authentication, no dashboard, and one logical CPU a worker beside two for reading data, so that
     a stage can never wait for a CPU that a worker holds. Raises `UserError` for a selector there.
     """
     import ray
-    from ray.data import DataContext
 
-    if selector and not os.environ.get("RAY_ADDRESS"):
+    address = os.environ.get("RAY_ADDRESS")
+    if selector and not address:
         raise UserError(
             "--label-selector chooses nodes of a cluster; this Ray is this machine's own"
         )
     if ray.is_initialized():
         yield
         return
-    if os.environ.get("RAY_ADDRESS"):
+    if address:
         # Commands tell what matters of their workers; the workers' own logs stay in Ray's folder.
         ray.init(logging_level=logging.WARNING, log_to_driver=False)
     else:
@@ -59,6 +61,21 @@ def connected_ray(workers: int, selector: Mapping[str, str] | None = None) -> It
             logging_level=logging.WARNING,
             log_to_driver=False,
         )
+    with stopping_like_ctrl_c():
+        try:
+            _settle(selector)
+            with telling_of_nodes() if address else contextlib.nullcontext():
+                yield
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise UserError(node_without_workers(str(error))) from error
+        finally:
+            ray.shutdown()
+
+
+def _settle(selector: Mapping[str, str] | None) -> None:
+    """What Ray Data is to do, and to say."""
+    from ray.data import DataContext
+
     context = DataContext.get_current()
     context.execution_options.label_selector = dict(selector) if selector else None
     context.enable_progress_bars = False
@@ -70,14 +87,6 @@ def connected_ray(workers: int, selector: Mapping[str, str] | None = None) -> It
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if selector:
         tell_if_nowhere(selector)
-    of_a_cluster = bool(os.environ.get("RAY_ADDRESS"))
-    try:
-        with telling_of_nodes() if of_a_cluster else contextlib.nullcontext():
-            yield
-    except ray.exceptions.RuntimeEnvSetupError as error:
-        raise UserError(node_without_workers(str(error))) from error
-    finally:
-        ray.shutdown()
 
 
 def node_without_workers(told: str) -> str:

@@ -26,14 +26,10 @@ from pipelines.learned_temperature import settings_with_learned
 from pipelines.models import parse_model
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.progress import Progress, Remark
-from pipelines.propagation_folder import LABEL_FOLDERS
+from pipelines.propagation_folder import COLLECTION, LABEL_FOLDERS
 from pipelines.review.page import PAGE, write_review_page
 from pipelines.storage import Location, local_file, remove_files
 from pipelines.vos_meta import write_vos_meta
-
-COLLECTION = "labels.json"
-"""All videos in one file, where the format has room for them: made from the files of single ones, at the
-end of every run."""
 
 SHOWN_ERRORS = 3
 """Failed videos that are named at the end; all of them are in `errors.parquet`."""
@@ -61,7 +57,11 @@ def propagate(options: PropagateOptions) -> int:
             **({"errors": _counts(summary.errors)} if summary.errors else {}),
             "made now": f"{summary.videos_made} videos, {summary.frames_made} frames "
             f"({summary.frames_per_s:.1f} frames/s)",
-            **({"corrected": f"{summary.videos_corrected} videos"} if options.corrections else {}),
+            **(
+                {"made again in part": f"{summary.videos_corrected} videos"}
+                if options.corrections or summary.videos_corrected
+                else {}
+            ),
             "labels": ", ".join(
                 str(options.out / name) for name in LABEL_FOLDERS if (options.out / name).is_dir()
             ),
@@ -72,6 +72,12 @@ def propagate(options: PropagateOptions) -> int:
             **({"tracking": tracking.describe()} if tracking.describe() else {}),
         },
     )
+    if summary.corrections_unedited:
+        print(
+            f"huetrack: {summary.corrections_unedited} frames of {options.corrections} are as they were "
+            "exported and do not count (--accept-unchanged: somebody found them right)",
+            file=sys.stderr,
+        )
     _say_what_failed(options.out)
     return 1 if summary.error_rate > options.max_error_rate else 0
 
@@ -91,6 +97,8 @@ def run_propagation(
         raise UserError("--workers must be at least 1")
     if options.corrections is None and options.corrections_format != "auto":
         raise UserError("--corrections-format needs --corrections")
+    if options.corrections is None and options.accept_unchanged:
+        raise UserError("--accept-unchanged needs --corrections")
     model = parse_model(
         options.model,
         untrained_width=options.untrained_width,
@@ -113,7 +121,9 @@ def run_propagation(
     )
     corrections = None
     if options.corrections is not None:
-        corrections = Corrections(options.corrections, options.corrections_format)
+        corrections = Corrections(
+            options.corrections, options.corrections_format, options.accept_unchanged
+        )
     selector = label_selector(options.label_selector)
     with connected_ray(options.workers, selector), ProgressDisplay() as display:
         figures = WorkFigures(options.out.name)
@@ -131,6 +141,7 @@ def run_propagation(
             workers=options.workers,
             corrections=corrections,
             overwrite=options.overwrite,
+            also_read=[] if options.confidence_model is None else [options.confidence_model],
             retry_errors=options.retry_errors,
             progress=progress,
         )

@@ -50,6 +50,9 @@ class PropagateOptions:
     again; a correction stays when later runs do not name it any more."""
     corrections_format: str = "auto"
     """Format of the corrections, where `auto` does not tell it."""
+    accept_unchanged: Annotated[bool, Parameter(negative="")] = False
+    """Corrections that are just as `huetrack review export` wrote them count too: somebody looked at them
+    and found them right. Else they are passed over."""
     out_format: str = "auto"
     """Format to write; by default palette PNG for masks, else the plainest that holds the labels of all
     annotated frames and keeps their ids. `coco-video` writes a file a video, and labels.json with all of
@@ -75,7 +78,8 @@ class PropagateOptions:
     `return_overlap` among the signals. Takes longer. On by itself for a --confidence-model that was
     fitted with it."""
     overwrite: bool = False
-    """Remove an earlier propagation in the folder."""
+    """Remove an earlier propagation in the folder. Refused where that holds what is read, or corrections
+    that are given nowhere else."""
     retry_errors: bool = False
     """Also try videos that failed in an earlier run, with better files perhaps."""
     max_error_rate: float = 0.1

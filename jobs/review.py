@@ -36,8 +36,9 @@ class ReviewExportOptions:
 def review_export_command(options: Annotated[ReviewExportOptions, Parameter(name="*")]) -> int:
     """Write the frames whose correction is expected to put most labels right, with what was predicted.
 
-    Correct the labels in place, remove the frames that you did not look at, and give the folder to
-    `huetrack propagate ... --corrections`: it makes again what the corrections touch, and nothing else.
+    Correct the labels in place and give the folder to `huetrack propagate ... --corrections`: it makes
+    again what the corrections touch, and nothing else. Frames that stay as they are do not count, unless
+    you say --accept-unchanged there.
 
     Example: huetrack review export out --to corrected --format cvat --most 20
     """

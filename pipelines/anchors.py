@@ -6,7 +6,7 @@ stays: a video that was labelled with it keeps it, also when later corrections d
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Anchor:
     """Raises `UserError` naming a file that is damaged."""
     known_digest: str | None = None
     """Where it is known without reading."""
+    corrected: bool = False
+    """Whether it is a correction, now or in an earlier run."""
 
     def digest(self) -> str:
         return self.known_digest or digest(self.read())
@@ -62,6 +64,10 @@ class Anchors(Mapping[int, Annotation]):
         """By frame, in order."""
         return {index: self.found[index].digest() for index in self}
 
+    def corrections(self) -> frozenset[int]:
+        """Frames that are corrections."""
+        return frozenset(index for index, anchor in self.found.items() if anchor.corrected)
+
     def spans(self, direction: Direction) -> list[Span]:
         """The spans that they make. The first annotated frame begins one, and each other in which what
         is not annotated is not there."""
@@ -82,7 +88,8 @@ def find_anchors(
     corrections: LabelReader | None,
     kept: Mapping[int, Anchor],
 ) -> Anchors:
-    """All anchors of a video with frames of that size; `kept` are those that it was labelled with before.
+    """All anchors of a video with frames of that size; `kept` are corrections that it was labelled with
+    before.
 
     Raises:
         UnfitVideo: there are none, they are frames that the video does not have, they begin too late to
@@ -98,14 +105,14 @@ def find_anchors(
             check_mask_size(annotation, size_hw, reader.where(video_id, frame))
             return annotation
 
-        return Anchor(read)
+        return Anchor(read, corrected=reader is corrections)
 
     found: dict[int, Anchor] = {}
     for index, frame in annotated(footage, reader, source).anchors:
         found[index] = anchor(reader, frame)
     for index, before in kept.items():
-        if index not in found or found[index].digest() != before.known_digest:
-            found[index] = before
+        same = index in found and found[index].digest() == before.known_digest
+        found[index] = replace(found[index] if same else before, corrected=True)
     if corrections is not None and video_id in corrections.videos():
         kind = type(found[min(found)].read())
         for index, frame in anchor_places(footage, corrections.frames(video_id)):

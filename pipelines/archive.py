@@ -7,7 +7,7 @@ of `errors.parquet`.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -21,9 +21,11 @@ from pipelines.archive_stage import label_videos
 from pipelines.archive_summary import ArchiveSummary, write_archive_summary
 from pipelines.dataset_lock import only_run
 from pipelines.footage import Footage
+from pipelines.label_state import LabelStates
 from pipelines.labelled_video import Wanted
 from pipelines.labels.formats import known_format
 from pipelines.models import WITHOUT_MATCHING, ModelSpec
+from pipelines.overwriting import corrections_at_stake, refuse_to_remove
 from pipelines.progress import Meter, Progress
 from pipelines.propagation_folder import (
     finished_videos,
@@ -32,6 +34,7 @@ from pipelines.propagation_folder import (
     prepare_propagation,
     tidy,
 )
+from pipelines.review.exported import unedited_frames
 from pipelines.s3 import StorageError
 from pipelines.shards import ERROR_SCHEMA, VideoError
 from pipelines.storage import (
@@ -105,9 +108,15 @@ class Corrections:
 
     place: Location
     format: str = "auto"
+    accept_unchanged: bool = False
+    """Whether frames count that came back from `huetrack review export` as they were."""
 
-    def source(self) -> LabelSource:
-        return LabelSource(self.place, self.format, "all")
+    def source(self, out: Location) -> LabelSource:
+        """Those that count for this output. Raises `UserError` when there are none at all."""
+        source = LabelSource(self.place, self.format, "all")
+        if self.accept_unchanged:
+            return source
+        return replace(source, without=unedited_frames(source.open(), self.place, out))
 
 
 def propagate_archive(
@@ -119,16 +128,24 @@ def propagate_archive(
     workers: int,
     corrections: Corrections | None = None,
     overwrite: bool = False,
+    also_read: Sequence[Location] = (),
     retry_errors: bool = False,
     progress: Progress = lambda *_: None,
 ) -> ArchiveSummary:
     """Label every video that has labels and is not finished. Ray must be connected.
 
-    Of finished videos that `corrections` name, those spans are made again that they touch.
-    `retry_errors` also tries videos that failed in an earlier run. Raises `UserError` for input that
-    cannot work, for an output folder that was made with another configuration, and for one that another
-    run is making; `StorageError` when the output cannot be written.
+    Of finished videos those spans are made again that `corrections` touch, and labels that have changed.
+    `retry_errors` also tries videos that failed in an earlier run. `overwrite` begins anew; what is read,
+    `also_read` beside the other places, must not lie in what that removes, and corrections must be given
+    again. Raises `UserError` for input that cannot work, for an output folder that was made with another
+    configuration, and for one that another run is making; `StorageError` when the output cannot be
+    written.
     """
+    if overwrite:
+        weights = config.model.weights
+        corrected = None if corrections is None else corrections.place
+        read = (archive, labels, corrected, weights, *also_read)
+        refuse_to_remove(out, [place for place in read if place is not None])
     for folder in (out, *out.parents):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is not a folder")
@@ -157,16 +174,24 @@ class _Run:
         self._out = out
         self._config = config
         self._workers = workers
-        self._corrections = None if corrections is None else corrections.source()
+        self._corrections = None if corrections is None else corrections.source(out)
         self._progress = progress
 
     def run(self, overwrite: bool, retry_errors: bool) -> ArchiveSummary:
         started_s = time.monotonic()
         planned = plan(self._archive, self._labels)
         corrected, astray = self._corrected_videos(planned)
-        prepare_propagation(self._out, self._config.content(), overwrite)
+        prepare_propagation(
+            self._out,
+            self._config.content(),
+            overwrite,
+            lambda: corrections_at_stake(
+                self._out, planned.videos, self._labels, self._corrections
+            ),
+        )
         forget_unlabelled(self._out)
         finished = finished_videos(self._out)
+        states = LabelStates(self._out, planned.states)
         known = {item.video_id for item in planned.videos} - finished
         # What failed before fails again, unless the cause was passing or somebody corrected it.
         kept = [
@@ -178,8 +203,10 @@ class _Run:
         ]
         left = known - {error.video_id for error in kept}
         pending = [item for item in planned.videos if item.video_id in left]
-        again = [item for item in planned.videos if item.video_id in corrected & finished]
+        touched = finished & (corrected | states.changed())
+        again = [item for item in planned.videos if item.video_id in touched]
         errors = [*planned.errors, *astray, *kept]
+        states.keep(left)
         if pending or again:
             forget_outcome(self._out)
         rows = self._labelled(pending, again, len(planned.videos))
@@ -188,6 +215,7 @@ class _Run:
             for row in rows
             if row.kind
         ]
+        states.keep({row.video_id for row in rows if not row.kind})
         errors.sort(key=lambda error: error.video_id)
         tidy(self._out)
         table = pa.Table.from_pylist([asdict(error) for error in errors], schema=ERROR_SCHEMA)
@@ -200,6 +228,7 @@ class _Run:
             videos=planned.items + len(astray),
             rows=rows,
             errors=errors,
+            unedited=0 if self._corrections is None else len(self._corrections.without),
             seconds=time.monotonic() - started_s,
         )
 

@@ -12,7 +12,8 @@ from typing import Literal
 from model.errors import UserError
 from model.propagation.annotations import Annotation, MaskAnnotation
 from pipelines.footage import Footage, find_footage
-from pipelines.labels.codec import Frame, LabelReader
+from pipelines.label_state import label_states
+from pipelines.labels.codec import Frame, LabelReader, WithoutFrames
 from pipelines.labels.formats import open_labels
 from pipelines.shards import VideoError
 from pipelines.storage import Location
@@ -31,10 +32,13 @@ class LabelSource:
     anchors: Literal["first", "all"] = "first"
     """Whether the first annotated frame of a video is used, or every one."""
     direction: Direction = "forwards"
+    without: frozenset[tuple[str, Frame]] = frozenset()
+    """Frames that do not count, by video."""
 
     def open(self) -> LabelReader:
         """Raises `UserError` when there are no labels."""
-        return open_labels(self.place, self.format)
+        reader = open_labels(self.place, self.format)
+        return WithoutFrames(reader, self.without) if self.without else reader
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Plan:
     """Those that have labels, by id."""
     errors: list[VideoError]
     """Videos without labels, and labels whose video is not there."""
+    states: Mapping[str, str]
+    """By video in which state its label files are (`pipelines/label_state.py`)."""
 
     @property
     def items(self) -> int:
@@ -89,7 +95,7 @@ def plan(archive: Location, labels: LabelSource) -> Plan:
     videos = [item for item in footage if item.video_id in labelled]
     if not videos:
         raise UserError(f"{where}: no label belongs to a video in {archive}")
-    return Plan(videos, errors)
+    return Plan(videos, errors, label_states(reader, [item.video_id for item in videos]))
 
 
 def _has_frames(reader: LabelReader, name: str) -> bool:

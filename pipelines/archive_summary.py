@@ -29,6 +29,8 @@ class ArchiveSummary:
     """Videos labelled by this run; the others were there already."""
     videos_corrected: int
     """Videos of which this run made a part again."""
+    corrections_unedited: int
+    """Frames of the corrections that are as they were exported, and so did not count."""
     frames_made: int
     seconds: float
     frames_per_s: float
@@ -53,6 +55,7 @@ def write_archive_summary(
     videos: int,
     rows: Sequence[LabelledRow],
     errors: Sequence[VideoError],
+    unedited: int,
     seconds: float,
 ) -> ArchiveSummary:
     """`rows` are what this run made or could not make, `errors` all videos that have no labels."""
@@ -73,6 +76,7 @@ def write_archive_summary(
         errors={kind: sum(error.kind == kind for error in errors) for kind in kinds},
         videos_made=sum(row.state == "made" for row in rows),
         videos_corrected=sum(row.state == "corrected" for row in rows),
+        corrections_unedited=unedited,
         frames_made=frames,
         seconds=round(seconds, 3),
         frames_per_s=round(frames / seconds, 3),

@@ -29,7 +29,7 @@ from pipelines.labels.codec import Frame, LabelReader, VideoInfo
 from pipelines.labels.formats import write_labels
 from pipelines.overlay_film import OverlayFilm
 from pipelines.pictures import drawn
-from pipelines.prediction_rows import prediction_rows
+from pipelines.prediction_rows import kind_of, prediction_rows
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.predictions import (
     CommittedPredictions,
@@ -78,7 +78,8 @@ class VideoMaker:
     """Beside a confidence model, for predictions to be carried back too."""
 
     def make(self, footage: Footage, *, correct: bool) -> Made:
-        """Label a video, or with `correct` do those spans of a finished one again that corrections touch.
+        """Label a video, or with `correct` do those spans of a finished one again that corrections and
+        changed labels touch.
 
         Raises `UnfitVideo`, `UserError`, `StorageError` and `OSError`; then all is as it was.
         """
@@ -112,6 +113,7 @@ class _Pass:
         self._earlier = earlier
         source, reader = maker.labels
         first = reader.read(footage.video_id, self._first_label(reader))
+        self._refuse_another_kind(first)
         self._known = reader.info(footage.video_id)
         self._empty = empty_like(first, size_hw)
         wanted, there = maker.wanted.out_format, None
@@ -133,6 +135,19 @@ class _Pass:
             raise UnfitVideo("no_labels", "no annotated frame")
         return frames[0]
 
+    def _refuse_another_kind(self, label: Annotation) -> None:
+        """Labels of another kind would come to lie beside those that are there."""
+        if self._earlier is None:
+            return
+        _, rows = next(rows_by_frame(predictions_of(self._out, self._footage.video_id)), (0, None))
+        before = None if rows is None else rows.column("kind")[0].as_py()
+        if before not in (None, kind_of(label)):
+            raise UnfitVideo(
+                "unusable",
+                f"labels are of kind {kind_of(label)}, it was labelled from kind {before}; remove "
+                f"predictions/{self._footage.video_id}.parquet to make it anew",
+            )
+
     def _kept(self) -> dict[int, Anchor]:
         if self._earlier is None:
             return {}
@@ -145,6 +160,7 @@ class _Pass:
         return {
             index: Anchor(lambda index=index: read(index), digest)  # type: ignore[misc]
             for index, digest in self._earlier.anchors.items()
+            if index in self._earlier.corrections
         }
 
     def _wanted_spans(self, source: LabelSource) -> list[tuple[Span, bool]]:
@@ -152,8 +168,10 @@ class _Pass:
         if self._earlier is None:
             return [(span, True) for span in spans]
         before = self._earlier.anchors
-        changed = {i for i, digest in self._digests.items() if before.get(i) != digest}
-        first = min(self._digests)
+        now, first = self._digests, min(self._digests)
+        changed = {i for i in now.keys() | before.keys() if before.get(i) != now.get(i)}
+        if first != min(before, default=None):
+            changed.add(first)
         return [(span, span.touched_by(changed, first)) for span in spans]
 
     def run(self) -> Made:
@@ -178,7 +196,7 @@ class _Pass:
                     )
                     labels = place / folder_of(self._format)
                     write_labels(self._format, labels, info, self._labels_of(film, writer))
-                writer.finish(self._facts(), self._digests)
+                writer.finish(self._facts(), self._digests, self._anchors.corrections())
             size = folder_bytes(place)
         return Made("made" if self._earlier is None else "corrected", self._made, size)
 

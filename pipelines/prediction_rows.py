@@ -48,7 +48,7 @@ def prediction_rows(
     rows = []
     for carried in result.carried:
         for object_id, shape in sorted(_shapes(carried).items()):
-            kind = _kind(carried.record)
+            kind = kind_of(carried.record)
             found = known.get((kind, object_id))
             anchor = _says(annotation, object_id)
             rows.append(
@@ -73,7 +73,7 @@ def prediction_rows(
     return rows
 
 
-def _kind(record: Annotation) -> str:
+def kind_of(record: Annotation) -> str:
     """As the column `kind` and `ObjectConfidence` call it."""
     match record:
         case MaskAnnotation():

@@ -1,12 +1,12 @@
 """`predictions/VIDEO.parquet`: a row for every object in every frame of a video, for pandas or DuckDB.
 
-Rows come by frame, then object. The schema's metadata holds two JSON texts: `huetrack.video` (`VideoFacts`)
-and `huetrack.anchors`, the digest of every annotation that a person made, by frame. The same rows give the
-same bytes.
+Rows come by frame, then object. The schema's metadata holds JSON texts: `huetrack.video` (`VideoFacts`),
+`huetrack.anchors`, the digest of every annotation that a person made, by frame, and `huetrack.corrections`,
+those of these frames that are corrections. The same rows give the same bytes.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from pipelines.storage import Location, arrow_paths, files_in, local_file, parqu
 
 FOLDER = "predictions"
 ROW_GROUP_ROWS = 2048
-_VIDEO, _ANCHORS = "huetrack.video", "huetrack.anchors"
+_VIDEO, _ANCHORS, _CORRECTIONS = "huetrack.video", "huetrack.anchors", "huetrack.corrections"
 _NUMBERS = pa.list_(pa.field("element", pa.float32()))
 """No fixed-size list, which Arrow cannot read back where one is null."""
 
@@ -72,6 +72,8 @@ class CommittedPredictions:
     video: VideoFacts
     anchors: Mapping[int, str]
     """Digest of the annotation by frame."""
+    corrections: frozenset[int]
+    """Which of these frames people corrected; the others are as the labels had them."""
 
 
 class PredictionWriter:
@@ -117,12 +119,18 @@ class PredictionWriter:
             self._flush()
         return bool(pc.sum(pc.list_value_length(batch.column("flags"))).as_py())
 
-    def finish(self, video: VideoFacts, anchors: Mapping[int, str]) -> None:
+    def finish(
+        self, video: VideoFacts, anchors: Mapping[int, str], corrections: Iterable[int] = ()
+    ) -> None:
         """Write what is left, and the metadata."""
         self._flush()
         by_frame = {str(index): anchors[index] for index in sorted(anchors)}
         self._writer.add_key_value_metadata(
-            {_VIDEO: json.dumps(asdict(video)), _ANCHORS: json.dumps(by_frame)}
+            {
+                _VIDEO: json.dumps(asdict(video)),
+                _ANCHORS: json.dumps(by_frame),
+                _CORRECTIONS: json.dumps(sorted(corrections)),
+            }
         )
 
     def _pack(self) -> None:
@@ -145,7 +153,13 @@ def read_facts(path: Location) -> CommittedPredictions | None:
         metadata = pq.read_metadata(parquet_source(path)).metadata or {}
         video = VideoFacts(**json.loads(metadata[_VIDEO.encode()]))
         anchors = json.loads(metadata[_ANCHORS.encode()])
-        return CommittedPredictions(video, {int(index): anchors[index] for index in anchors})
+        # A file that does not say which are corrections: any may be one.
+        corrections = json.loads(metadata.get(_CORRECTIONS.encode(), json.dumps([*anchors])))
+        return CommittedPredictions(
+            video,
+            {int(index): anchors[index] for index in anchors},
+            frozenset(map(int, corrections)),
+        )
     except FileNotFoundError:
         return None
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:

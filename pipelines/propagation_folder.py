@@ -12,11 +12,12 @@ what was cut short is made again.
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from model.errors import UserError
+from pipelines.label_state import FILE_NAME as LABEL_STATES
 from pipelines.predictions import FOLDER as PREDICTIONS
 from pipelines.s3_path import S3Path
 from pipelines.storage import (
@@ -39,17 +40,30 @@ TOTALS = ("predictions", "mean_confidence", "share_flagged")
 _ORDER = (*LABEL_FOLDERS, OVERLAYS, PREDICTIONS)
 """In which the parts of a video are put in place: the last one makes it count."""
 _STAGED, _READY, _ATTEMPTS = ".staged", ".ready", ".attempts"
+COLLECTION = "labels.json"
+"""All videos in one file, where the format has room for them: made from the files of single ones, at the
+end of every run."""
+_REMOVED_FOLDERS = (*_ORDER, _READY, "report")
+_REMOVED_FILES = ("summary.json", "errors.parquet", LABEL_STATES)
+REMOVED = (*_REMOVED_FOLDERS, *_REMOVED_FILES, _STAGED, _ATTEMPTS, COLLECTION)
+"""What an overwrite removes, or replaces in the end."""
 _PART = ".part"
 """In a staged video: it replaces a part of the labels that are there."""
 _REPLACED = ".replaced"
 """In a staged video: labels in another format that it takes the place of."""
 
 
-def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) -> None:
+def prepare_propagation(
+    out: Location,
+    config: dict[str, Any],
+    overwrite: bool,
+    at_stake: Callable[[], str] = lambda: "",
+) -> None:
     """Make the folder, or check that it holds a propagation with the same configuration, and finish what
     a killed run left half in place.
 
-    Raises `UserError` when it holds another one, or something else.
+    `at_stake` says what an overwrite would lose for ever, if anything. Raises `UserError` then, when the
+    folder holds another propagation, or something else.
     """
     path = out / "summary.json"
     if path.exists() and not overwrite:
@@ -57,22 +71,28 @@ def prepare_propagation(out: Location, config: dict[str, Any], overwrite: bool) 
         changed = [key for key in config if before.get(key) != config[key]]
         if changed:
             difference = _difference(before.get(changed[0]), config[changed[0]])
-            raise UserError(
-                f"{out}: made with another {changed[0]} ({difference}); "
-                "use --overwrite or another folder"
-            )
+            lost = at_stake()
+            remedy = "--overwrite or another folder"
+            if lost:
+                remedy = f"another folder (--overwrite would lose {lost})"
+            raise UserError(f"{out}: made with another {changed[0]} ({difference}); use {remedy}")
     elif not path.exists() and out.exists() and not _is_empty(out):
         raise UserError(f"{out}: is not empty and holds no propagation")
-    if overwrite:
-        for name in (*_ORDER, _READY, "report"):
-            remove_folder(out / name)
-        remove_files([out / "summary.json", out / "errors.parquet"])
-    for name in (_STAGED, _ATTEMPTS):
-        remove_folder(out / name)
     out.mkdir(parents=True, exist_ok=True)
     if isinstance(out, Path):
         for ready in folders_in(out / _READY).values():
             _put_in_place(ready, out)
+    if overwrite:
+        if lost := at_stake():
+            raise UserError(
+                f"{out}: --overwrite would lose {lost}, which neither --labels nor --corrections give; "
+                "give them with --corrections, name another --out, or remove the folder yourself"
+            )
+        for name in _REMOVED_FOLDERS:
+            remove_folder(out / name)
+        remove_files([out / name for name in _REMOVED_FILES])
+    for name in (_STAGED, _ATTEMPTS):
+        remove_folder(out / name)
     if not path.exists():
         write_json(path, {"state": "incomplete", "config": config})
 

@@ -68,41 +68,20 @@ class LabelledRow:
     message: str = ""
     attempts: int = 1
     fatal: bool = False
-    """Whether a disk is full, so that going on makes no sense."""
+    """Whether a disk is full or the worker cannot begin at all, so that going on makes no sense."""
 
 
 class VideoLabeller:
     """Videos -> what became of them."""
 
     def __init__(self, job: LabelJob) -> None:
-        on_gpu = torch.cuda.is_available() and bool(ray.get_gpu_ids())
-        if not on_gpu:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // job.workers))
-        cv2.setNumThreads(1)
-        device = "cuda" if on_gpu else "cpu"
-        matches = job.model.kind not in WITHOUT_MATCHING
-        diagnose = job.confidence is not None and matches
-        encoder = build_encoder(job.model, job.protocol, device) if matches else None
-        carrier = SpanCarrier(
-            build_propagator(job.model, job.protocol, device, diagnose=diagnose),
-            encoder,
-            job.protocol,
-            device,
-            diagnose=diagnose,
-        )
-        check = None
-        if job.return_check and encoder is not None:
-            check = ReturnCheck(encoder, job.protocol, device)
+        self._attempts = Attempts(job.wanted.out)
         self._out = job.wanted.out
-        self._attempts = Attempts(self._out)
-        self._maker = VideoMaker(
-            carrier,
-            (job.labels, job.labels.open()),
-            None if job.corrections is None else job.corrections.open(),
-            job.wanted,
-            job.confidence,
-            check,
-        )
+        self._maker: VideoMaker | None = None
+        try:
+            self._maker = _maker(job)
+        except (UserError, StorageError) as error:  # Ray would bury it in traces of its own
+            self._refusal = str(error)
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for record in row["videos"]:
@@ -113,6 +92,8 @@ class VideoLabeller:
 
     def _label(self, footage: Footage, correct: bool) -> LabelledRow:
         video_id, uri = footage.video_id, str(footage.path)
+        if self._maker is None:
+            return LabelledRow(video_id, uri, kind="storage", message=self._refusal, fatal=True)
         try:
             attempt = self._attempts.begin(video_id)
             if attempt > MOST_ATTEMPTS:
@@ -134,6 +115,36 @@ class VideoLabeller:
         """A video that was finished before this task's worker died, and the task began anew."""
         facts = read_facts(predictions_of(self._out, video_id))
         return None if facts is None else Made("made", facts.video.frames)
+
+
+def _maker(job: LabelJob) -> VideoMaker:
+    """What labels the videos. Raises `UserError` and `StorageError` for a model or labels that are gone."""
+    on_gpu = torch.cuda.is_available() and bool(ray.get_gpu_ids())
+    if not on_gpu:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // job.workers))
+    cv2.setNumThreads(1)
+    device = "cuda" if on_gpu else "cpu"
+    matches = job.model.kind not in WITHOUT_MATCHING
+    diagnose = job.confidence is not None and matches
+    encoder = build_encoder(job.model, job.protocol, device) if matches else None
+    carrier = SpanCarrier(
+        build_propagator(job.model, job.protocol, device, diagnose=diagnose),
+        encoder,
+        job.protocol,
+        device,
+        diagnose=diagnose,
+    )
+    check = None
+    if job.return_check and encoder is not None:
+        check = ReturnCheck(encoder, job.protocol, device)
+    return VideoMaker(
+        carrier,
+        (job.labels, job.labels.open()),
+        None if job.corrections is None else job.corrections.open(),
+        job.wanted,
+        job.confidence,
+        check,
+    )
 
 
 def _failure(row: LabelledRow, error: Exception, out: Location) -> LabelledRow:

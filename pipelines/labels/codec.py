@@ -10,7 +10,7 @@ on (`int`).
 Shape suffixes: H W rows and columns of pixels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar
@@ -61,6 +61,9 @@ class LabelReader(Protocol):
     def where(self, video_id: str, frame: Frame) -> str:
         """The file in which a frame stands, and the place in it, for messages."""
 
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        """What its labels stand in, be it with those of other videos."""
+
 
 Write = Callable[[Location, VideoInfo, Iterable[tuple[Frame, Annotation]]], None]
 """Write the labels of one video below a folder, whole or not at all.
@@ -101,6 +104,9 @@ class ParsedLabels:
     def where(self, video_id: str, frame: Frame) -> str:
         return f"{self._source}, {video_id}, frame {frame_stem(frame)}"
 
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        return (self._source,)
+
     def _video(self, video_id: str) -> ParsedVideo:
         if video_id not in self._videos:
             raise UserError(f"{self._source}: no labels for a video {video_id!r}")
@@ -140,12 +146,46 @@ class FolderLabels:
     def where(self, video_id: str, frame: Frame) -> str:
         return f"{self._files.get(video_id, self._folder)}, frame {frame_stem(frame)}"
 
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        return (self._files[video_id],)
+
     def _video(self, video_id: str) -> ParsedVideo:
         if self._last is None or self._last[0] != video_id:
             if video_id not in self._files:
                 raise UserError(f"{self._folder}: no labels for a video {video_id!r}")
             self._last = (video_id, self._parse(self._files[video_id], video_id))
         return self._last[1]
+
+
+class WithoutFrames:
+    """A reader that passes over some frames of another, and videos of which no frame is left."""
+
+    def __init__(self, reader: LabelReader, frames: Set[tuple[str, Frame]]) -> None:
+        self._reader = reader
+        self._without = frames
+        touched = {video_id for video_id, _ in frames}
+        self._videos = tuple(
+            name for name in reader.videos() if name not in touched or self.frames(name)
+        )
+
+    def videos(self) -> tuple[str, ...]:
+        return self._videos
+
+    def info(self, video_id: str) -> VideoInfo:
+        return self._reader.info(video_id)
+
+    def frames(self, video_id: str) -> tuple[Frame, ...]:
+        frames = self._reader.frames(video_id)
+        return tuple(frame for frame in frames if (video_id, frame) not in self._without)
+
+    def read(self, video_id: str, frame: Frame) -> Annotation:
+        return self._reader.read(video_id, frame)
+
+    def where(self, video_id: str, frame: Frame) -> str:
+        return self._reader.where(video_id, frame)
+
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        return self._reader.files(video_id)
 
 
 def read_parsed(source: Location, video: ParsedVideo, frame: Frame) -> Annotation:

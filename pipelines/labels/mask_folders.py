@@ -87,6 +87,10 @@ class MaskFolders:
     def where(self, video_id: str, frame: Frame) -> str:
         return str(self._masks(video_id).get(str(frame), self._root))
 
+    def files(self, video_id: str) -> tuple[Location, ...]:
+        masks = tuple(self._masks(video_id).values())
+        return masks if self._objects is None else (*masks, self._root / META)
+
     def _masks(self, video_id: str) -> Mapping[str, Location]:
         if video_id not in self._files:
             raise UserError(f"{self._root}: no masks for a video {video_id!r}")

@@ -4,7 +4,7 @@
     cvat    images/VIDEO/FRAME.jpg, annotations.xml (CVAT for images 1.1) and labels.json (for a new task)
 
 The predicted labels are what the correction begins with. Beside them `frames.csv` and `frames.json` say why
-each frame is there.
+each frame is there, and the latter with a digest what its labels were (`exported`).
 """
 
 import csv
@@ -25,6 +25,7 @@ from pipelines.labels.cvat_images_writer import ImageLabels, write_images
 from pipelines.labels.davis import write_mask
 from pipelines.progress import Progress
 from pipelines.review.archive import ReviewedArchive
+from pipelines.review.exported import DIGEST, LIST_NAME, digests_of_export, record_export
 from pipelines.review.predicted_labels import predicted_labels
 from pipelines.review.reviewed import ReviewedVideo, prediction_files
 from pipelines.review.selection import NeededFrame
@@ -74,7 +75,15 @@ def export_frames(
     if form == "cvat":
         write_images(to / FILE_NAME, images)
         write_json(to / "labels.json", _cvat_labels(images))
-    write_json(to / "frames.json", [asdict(frame) for frame in needed])
+    digests = digests_of_export(to, form)
+    record_export(archive.out, digests)
+    write_json(
+        to / LIST_NAME,
+        [
+            {**asdict(frame), DIGEST: digests.get(frame.video_id, {}).get(frame.frame)}
+            for frame in needed
+        ],
+    )
     write_text(to / "frames.csv", _table(needed))
 
 

@@ -58,7 +58,8 @@ def made(out: Path) -> dict[str, bytes]:
     """Labels, films, contact sheets and predictions; beside them only the page and the accounts."""
     assert pq.read_table(out / "errors.parquet").num_rows == 0
     assert {path.name for path in out.iterdir()} == {
-        *("masks", "predictions", "overlays", "report", "errors.parquet", "summary.json")
+        *("masks", "predictions", "overlays", "report"),
+        *("errors.parquet", "label_files.json", "summary.json"),
     }
     folders = [out / name for name in ("masks", "predictions", "overlays")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
@@ -111,6 +112,18 @@ def test_a_killed_driver_and_a_second_run(
     for name, before in finished.items():
         after = (tmp_path / "out" / "predictions" / name).stat()
         assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path, start: Start) -> None:
+    """`timeout` sends it, and schedulers. Without a handler of ours Ray prints the stacks of its threads."""
+    run, log = start(), tmp_path / "log"
+    process_of(run, "", lambda: "propagate: 0/3" in log.read_text())
+    run.terminate()
+    assert run.wait(LONGEST_S) == 128 + signal.SIGTERM
+    said = [
+        line for line in log.read_text().splitlines() if "SIGTERM" in line or "huetrack" in line
+    ]
+    assert said == ["huetrack: terminated; run the same command again to go on"]
 
 
 def test_a_full_disk(tmp_path: Path, place: Path, undisturbed: dict[str, bytes]) -> None:

@@ -1,5 +1,6 @@
 """What `huetrack propagate` writes once for all videos."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from jobs.cli import run
-from pipelines.labels.davis import write_mask
+from pipelines.labels.davis import read_mask, write_mask
 from pipelines.labels.formats import open_labels
+from pipelines.review.exported import digests_of_export
 
 
 @pytest.fixture
@@ -75,6 +77,18 @@ def test_half_an_archive_that_cannot_be_read(
     assert run(command) == 1  # and does nothing twice
     assert {path: path.read_bytes() for path in (place / "out").rglob("*.parquet")} == before
     capsys.readouterr()
+    (frame,) = (place / "labels" / "cat").iterdir()
+    write_mask(place / "corrected" / "cat" / "00001.png", read_mask(frame))
+    made = digests_of_export(place / "corrected", "davis")["cat"]["00001"]
+    entry = {"video_id": "cat", "frame": "00001", "exported_labels": made}
+    (place / "corrected" / "frames.json").write_text(json.dumps([entry]))
+    assert run([*command, "--corrections", str(place / "corrected")]) == 1
+    assert (
+        f"huetrack: 1 frames of {place / 'corrected'} are as they were exported and do not count "
+        "(--accept-unchanged: somebody found them right)"
+    ) in capsys.readouterr().err.splitlines()
+    assert run([*command, "--accept-unchanged"]) == 2
+    assert "--accept-unchanged needs --corrections" in capsys.readouterr().err
     assert run([*command, "--protocol", "vidcolor"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"huetrack: {place / 'out'}: made with another protocol (name crw ->")

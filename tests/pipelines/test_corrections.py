@@ -14,6 +14,9 @@ from pipelines.labels.codec import VideoInfo
 from pipelines.labels.davis import read_mask, write_mask
 from pipelines.labels.formats import write_labels
 from pipelines.predictions import read_facts, rows_by_frame
+from pipelines.review.archive import review_of
+from pipelines.review.export import export_frames
+from pipelines.review.selection import most_needed
 from tests.pipelines.test_archive import propagated
 
 COUNT, JUMP = 9, 4
@@ -145,3 +148,104 @@ def test_labels_in_one_file_and_corrections_that_fit_nothing(tmp_path: Path) -> 
     )
     assert errors[-1]["message"] == "corrections are of kind box, labels of kind mask"
     assert str(rows(tmp_path, "lost")) == str(after)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_changed_labels_make_again_what_they_touch(tmp_path: Path) -> None:
+    for name in ("lost", "other"):
+        put_video(tmp_path, name)
+    settings = {"overlays": False, "anchors": "all"}
+    propagated(tmp_path, **settings, corrections=correct(tmp_path, "lost", 2))
+    before = contents(tmp_path / "out")
+
+    def made_again() -> tuple[int, int]:
+        summary, errors = propagated(tmp_path, **settings)
+        assert errors == []
+        return summary.videos_corrected, summary.frames_made
+
+    assert made_again() == (0, 0)
+    # Another file with the same labels: looked at once, and nothing is made.
+    first = tmp_path / "labels" / "lost" / "00000.png"
+    write_mask(first, scene(0)[1])
+    looked_at = (tmp_path / "out" / "label_files.json").read_bytes()
+    assert made_again() == (0, 0)
+    assert (tmp_path / "out" / "label_files.json").read_bytes() != looked_at
+
+    # One more annotated frame, then another first one: with it all but the corrected frame.
+    write_mask(tmp_path / "labels" / "lost" / "00005.png", scene(5)[1])
+    assert made_again() == (1, 4)
+    assert [j_of(tmp_path, "lost", i) > 0.5 for i in range(JUMP, COUNT)] == [False] + [True] * 4
+    write_mask(first, np.roll(scene(0)[1], 1, axis=0))
+    assert made_again() == (1, COUNT)
+    np.testing.assert_array_equal(
+        read_mask(tmp_path / "out" / "masks" / "lost" / "00002.png"), scene(2)[1]
+    )
+    # A label that was taken back.
+    (tmp_path / "labels" / "lost" / "00005.png").unlink()
+    assert made_again() == (1, COUNT - 2)
+    assert [j_of(tmp_path, "lost", i) > 0.5 for i in range(JUMP, COUNT)] == [False] * 5
+    assert of_video(contents(tmp_path / "out"), "other") == of_video(before, "other")
+
+    # It is what a first run makes of the labels as they are now.
+    done = contents(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "done")
+    propagated(tmp_path, **settings, corrections=Corrections(tmp_path / "corrected"))
+    whole = contents(tmp_path / "out")
+    for name in (n for n in whole if n.startswith("masks/")):
+        assert whole[name][0] == done[name][0], name
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_labels_of_another_place_are_the_ones_that_count(tmp_path: Path) -> None:
+    for name in ("lost", "other"):
+        put_video(tmp_path, name)
+    propagated(tmp_path, overlays=False)
+    (tmp_path / "labels").rename(tmp_path / "first")
+    put_labels = {"lost": np.roll(scene(0)[1], 2, axis=0), "other": scene(0)[1]}
+    for name, ids_HW in put_labels.items():
+        write_mask(tmp_path / "labels" / name / "00000.png", ids_HW)
+    summary, _ = propagated(tmp_path, overlays=False)
+    assert (summary.videos_corrected, summary.frames_made) == (1, COUNT)
+    for name, ids_HW in put_labels.items():
+        found = read_mask(tmp_path / "out" / "masks" / name / "00000.png")
+        np.testing.assert_array_equal(found, ids_HW)
+    write_labels(
+        "mot",
+        tmp_path / "boxes",
+        VideoInfo("lost"),
+        [(0, BoxAnnotation((1,), np.array([[1.0, 2, 3, 4]])))],
+    )
+    (tmp_path / "labels").rename(tmp_path / "second")
+    (tmp_path / "boxes").rename(tmp_path / "labels")
+    _, errors = propagated(tmp_path, overlays=False)
+    assert [row["message"] for row in errors if row["video_id"] == "lost"] == [
+        "labels are of kind box, it was labelled from kind mask; remove predictions/lost.parquet to "
+        "make it anew"
+    ]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_frames_that_come_back_as_they_were_exported_are_nobodys_word(tmp_path: Path) -> None:
+    put_video(tmp_path, "lost")
+    propagated(tmp_path, overlays=False)
+    archive = review_of(tmp_path / "out")
+    needed = most_needed(archive, 2, 2)
+    edited, left = (frame.index for frame in needed)
+    export_frames(archive, needed, tmp_path / "to", "davis")
+    write_mask(tmp_path / "to/Annotations/lost" / f"{edited:05d}.png", scene(edited)[1])
+
+    def anchors_with(corrections: Corrections) -> tuple[int, list[int]]:
+        summary, _ = propagated(tmp_path, overlays=False, corrections=corrections)
+        facts = read_facts(tmp_path / "out" / "predictions" / "lost.parquet")
+        assert facts is not None
+        return summary.corrections_unedited, sorted(facts.anchors)
+
+    # Also in another place, and when what is predicted there has changed by the other correction.
+    assert anchors_with(Corrections(tmp_path / "to")) == (1, sorted({0, edited}))
+    (tmp_path / "to" / "Annotations").rename(tmp_path / "moved")
+    assert anchors_with(Corrections(tmp_path / "moved")) == (1, sorted({0, edited}))
+    (tmp_path / "out" / "exported.json").unlink()
+    (tmp_path / "moved").rename(tmp_path / "to" / "Annotations")
+    assert anchors_with(Corrections(tmp_path / "to")) == (1, sorted({0, edited}))
+    accepted = Corrections(tmp_path / "to", accept_unchanged=True)
+    assert anchors_with(accepted) == (0, sorted({0, edited, left}))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def labelled(place: Path) -> dict:
     record = {"video_id": "v", "path": str(place / "archive" / "v"), "correct": False}
     (row,) = VideoLabeller(job)({"videos": [record]})
     return row
+
+
+def test_labels_that_are_gone_are_told_in_a_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None
+) -> None:
+    """They were there when the run began; the worker raises nothing in its constructor."""
+
+    def gone(*_: object) -> None:
+        shutil.rmtree(place / "labels")
+
+    monkeypatch.setattr("pipelines.archive.forget_unlabelled", gone)
+    with pytest.raises(StorageError, match=r"labels: no such file or folder; a rerun goes on from"):
+        propagated(place, overlays=False, confidence=False)
 
 
 def test_a_video_that_ends_its_workers_is_given_up(place: Path) -> None:
