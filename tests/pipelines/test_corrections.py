@@ -199,12 +199,12 @@ def test_changed_labels_make_again_what_they_touch(tmp_path: Path) -> None:
 def test_labels_of_another_place_are_the_ones_that_count(tmp_path: Path) -> None:
     for name in ("lost", "other"):
         put_video(tmp_path, name)
-    propagated(tmp_path, overlays=False)
+    propagated(tmp_path, protocol=NEAR, overlays=False)
     (tmp_path / "labels").rename(tmp_path / "first")
     put_labels = {"lost": np.roll(scene(0)[1], 2, axis=0), "other": scene(0)[1]}
     for name, ids_HW in put_labels.items():
         write_mask(tmp_path / "labels" / name / "00000.png", ids_HW)
-    summary, _ = propagated(tmp_path, overlays=False)
+    summary, _ = propagated(tmp_path, protocol=NEAR, overlays=False)
     assert (summary.videos_corrected, summary.frames_made) == (1, COUNT)
     for name, ids_HW in put_labels.items():
         found = read_mask(tmp_path / "out" / "masks" / name / "00000.png")
@@ -217,7 +217,7 @@ def test_labels_of_another_place_are_the_ones_that_count(tmp_path: Path) -> None
     )
     (tmp_path / "labels").rename(tmp_path / "second")
     (tmp_path / "boxes").rename(tmp_path / "labels")
-    _, errors = propagated(tmp_path, overlays=False)
+    _, errors = propagated(tmp_path, protocol=NEAR, overlays=False)
     assert [row["message"] for row in errors if row["video_id"] == "lost"] == [
         "labels are of kind box, it was labelled from kind mask; remove predictions/lost.parquet to "
         "make it anew"
@@ -227,7 +227,7 @@ def test_labels_of_another_place_are_the_ones_that_count(tmp_path: Path) -> None
 @pytest.mark.usefixtures("in_this_process")
 def test_frames_that_come_back_as_they_were_exported_are_nobodys_word(tmp_path: Path) -> None:
     put_video(tmp_path, "lost")
-    propagated(tmp_path, overlays=False)
+    propagated(tmp_path, protocol=NEAR, overlays=False)
     archive = review_of(tmp_path / "out")
     needed = most_needed(archive, 2, 2)
     edited, left = (frame.index for frame in needed)
@@ -235,7 +235,7 @@ def test_frames_that_come_back_as_they_were_exported_are_nobodys_word(tmp_path: 
     write_mask(tmp_path / "to/Annotations/lost" / f"{edited:05d}.png", scene(edited)[1])
 
     def anchors_with(corrections: Corrections) -> tuple[int, list[int]]:
-        summary, _ = propagated(tmp_path, overlays=False, corrections=corrections)
+        summary, _ = propagated(tmp_path, protocol=NEAR, overlays=False, corrections=corrections)
         facts = read_facts(tmp_path / "out" / "predictions" / "lost.parquet")
         assert facts is not None
         return summary.corrections_unedited, sorted(facts.anchors)
