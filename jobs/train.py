@@ -63,8 +63,8 @@ def train(options: TrainOptions) -> dict[str, object]:
 
 
 def _start_tracking(options: TrainOptions, uri: TrackingUri, resumed_run_id: str) -> Tracker:
-    tracked = start_run(uri, options.run, options.experiment, options.run.name, resumed_run_id)
-    save_config(options, tracked.run_id)
+    tracked = start_run(uri, options.experiment, options.run.name, resumed_run_id)
+    save_config(options, tracked.run_id or resumed_run_id)
     tracker = Tracker(tracked)
     if tracked.run_id != resumed_run_id:
         digest = manifest_fingerprint(load_manifest(options.dataset / "manifest.parquet"))
