@@ -10,11 +10,12 @@ from jobs.tracking import Tracker, start_run
 from jobs.tracking_uri import TrackingUri, default_uri, refuse_shared_sqlite
 from jobs.train_checkpoint import export_weights
 from jobs.train_checks import check_init, check_options
-from jobs.train_folder import check_folder, last_records, prepare_folder, save_config
+from jobs.train_folder import check_folder, check_place, last_records, prepare_folder, save_config
 from jobs.train_options import TrainOptions
 from jobs.train_resources import wait_for_resources, worker_resources
 from jobs.train_run import run_training
 from pipelines.clip_rows import ClipDataset
+from pipelines.folder_lock import only_run
 from pipelines.manifest import load_manifest, manifest_fingerprint
 from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, WEIGHTS_FILE
 
@@ -26,11 +27,18 @@ if TYPE_CHECKING:
 def train(options: TrainOptions) -> dict[str, object]:
     """Train and export; returns the facts for the closing summary. Raises `UserError`.
 
-    The run's folder is made when everything that can be wrong from the start has been looked at.
+    The run's folder is made when everything that can be wrong from the start has been looked at, and no
+    other training may touch it meanwhile.
     """
     check_name(options.register)
+    check_place(options.run)
     dataset = ClipDataset.open(options.dataset.resolve())
     check_options(options, dataset)
+    with only_run(options.run, makes="run"):
+        return _train(options, dataset)
+
+
+def _train(options: TrainOptions, dataset: ClipDataset) -> dict[str, object]:
     initial = check_init(options)
     check_folder(options)
     uri = options.tracking_uri or default_uri(options.run)
