@@ -1,9 +1,9 @@
 """A training as a whole: Ray Train around `model.fit`, with checkpoints, resume and tracking."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.cluster import connected_ray
-from jobs.options import plain
+from jobs.options import flat, plain
 from jobs.placement import label_selector
 from jobs.registry import check_name, register_tracker
 from jobs.tracking import Tracker, start_run
@@ -39,8 +39,8 @@ def train(options: TrainOptions) -> dict[str, object]:
 
 
 def _train(options: TrainOptions, dataset: ClipDataset) -> dict[str, object]:
-    initial = check_init(options)
     check_folder(options)
+    initial = check_init(options)
     uri = options.tracking_uri or default_uri(options.run)
     with connected_ray(options.workers, label_selector(options.label_selector)):
         refuse_shared_sqlite(uri)
@@ -76,7 +76,7 @@ def _start_tracking(options: TrainOptions, uri: TrackingUri, resumed_run_id: str
     tracker = Tracker(tracked)
     if tracked.run_id != resumed_run_id:
         digest = manifest_fingerprint(load_manifest(options.dataset / "manifest.parquet"))
-        tracker.params(_flat(plain(options)))
+        tracker.params(flat(plain(options)))
         tracker.dataset(options.dataset.name, str(options.dataset.resolve()), digest)
         tracker.artifact(options.run / CONFIG_FILE)
         tracker.artifact(options.run / CODEBOOK_FILE)
@@ -89,14 +89,3 @@ def _log_checkpoint(tracker: Tracker, checkpoint: "Checkpoint") -> None:
             client.log_artifacts(tracker.run.run_id, folder, "checkpoint")
 
     tracker.attempt(write)
-
-
-def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}, for MLflow parameters."""
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from jobs.options import plain
 from jobs.train_options import TrainOptions
+from jobs.train_resume import check_same
 from model.errors import UserError
-from pipelines.codebook import load_codebook
 from pipelines.folder_lock import LOCK_FILE
-from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, INITIAL_WEIGHTS_FILE, read_history
+from pipelines.run_folder import (
+    CODEBOOK_FILE,
+    CONFIG_FILE,
+    INITIAL_WEIGHTS_FILE,
+    read_config,
+    read_history,
+)
 from pipelines.storage import Location, remove_files, remove_folder, write_bytes, write_text
 
 
@@ -26,13 +31,13 @@ def check_place(run: Location) -> None:
 
 def check_folder(options: TrainOptions) -> None:
     """Raises `UserError` where this training cannot begin or go on in the run's folder, which it holds."""
-    config_file = options.run / CONFIG_FILE
     if _goes_on(options):
-        _check_same(yaml.safe_load(config_file.read_text(encoding="utf-8")), options)
+        check_same(options)
+        read_history(options.run)  # a damaged one is refused here, not by a worker
         return
     filled = any(_held(options.run))
     if options.overwrite:
-        if filled and not config_file.exists():
+        if filled and not (options.run / CONFIG_FILE).exists():
             raise UserError(f"{options.run}: holds no run, so it is not removed")
     elif filled:
         raise UserError(
@@ -48,8 +53,7 @@ def prepare_folder(options: TrainOptions, initial: bytes | None) -> str:
     """
     tracked_run_id = ""
     if _goes_on(options):
-        config = yaml.safe_load((options.run / CONFIG_FILE).read_text(encoding="utf-8"))
-        tracked_run_id = str(config.get("mlflow_run_id", ""))
+        tracked_run_id = str(read_config(options.run).get("mlflow_run_id", ""))
     else:
         if options.overwrite:
             for item in list(_held(options.run)):
@@ -72,25 +76,6 @@ def _held(run: Location) -> Iterator[Location]:
 
 def _goes_on(options: TrainOptions) -> bool:
     return options.resume and (options.run / CONFIG_FILE).exists()
-
-
-def _check_same(before: dict[str, Any], options: TrainOptions) -> None:
-    """Raises `UserError` for a run with other settings, or of another dataset's colours."""
-    now = plain(options)
-    for key in ("model", "colorization", "batches", "seed", "init"):
-        if before.get(key) != now.get(key):
-            raise UserError(
-                f"{options.run / CONFIG_FILE}: the run to resume has another {key} "
-                f"({before.get(key)} instead of {now.get(key)})"
-            )
-    if not (options.run / CODEBOOK_FILE).exists():
-        return  # killed while the folder was made
-    own, given = (load_codebook(f / CODEBOOK_FILE) for f in (options.run, options.dataset))
-    if own.fingerprint != given.fingerprint:
-        raise UserError(
-            f"{options.run}: the run to resume was trained with codebook {own.fingerprint}, "
-            f"{options.dataset} has {given.fingerprint}"
-        )
 
 
 def save_config(options: TrainOptions, tracked_run_id: str) -> None:
