@@ -93,9 +93,8 @@ def register_again(run: Location, name: str) -> str:
     Raises `UserError` for a run without its configuration.
     """
     config = read_config(run)
-    stored = str(
-        config.get("tracking_uri", "")
-    )  # without the password that MLFLOW_TRACKING_URI may have
+    # Without the password that MLFLOW_TRACKING_URI may have.
+    stored = str(config.get("tracking_uri", ""))
     known = stored not in ("", str(configured_uri()))
     uri = TrackingUri(stored) if known else default_uri(run)
     tracked = TrackedRun(uri, config.get("mlflow_run_id", ""))
