@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 
 import ray.train
-import yaml
 
 from benchmarks.figures import show
 from jobs.train_checkpoint import colorizer_of
@@ -22,7 +21,7 @@ from jobs.train_probe import add_scores, scored
 from model.colorizer import ColorizerConfig
 from model.propagation.protocols import PROTOCOLS, get_protocol
 from pipelines.archive_plan import LabelSource, annotated_videos
-from pipelines.run_folder import CONFIG_FILE, read_history
+from pipelines.run_folder import read_config, read_history
 
 EVAL = Path(os.environ.get("HUETRACK_DATA", "../shared/data")) / "eval"
 
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    config = yaml.safe_load((given.run / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = read_config(given.run)
     protocols = [get_protocol(name, given.settings) for name in given.protocol]
     network = ColorizerConfig(**config["model"])
     videos = annotated_videos(given.sequences, LabelSource(given.sequences))

@@ -108,22 +108,31 @@ class ParsedCommand:
     prints_config: bool
 
 
-def parse(arguments: Sequence[str]) -> ParsedCommand:
+def parse(arguments: Sequence[str], *, runs_here: bool = True) -> ParsedCommand:
     """Understand a command line. Raises `CycloptsError` and `UserError`, and prints help where asked to.
 
-    What follows `--` belongs to the command (that of `huetrack submit` is a command line itself).
+    Where it `runs_here`, a training that is resumed gets the settings of its run. What follows `--` belongs
+    to the command (that of `huetrack submit` is a command line itself).
     """
     app = build_app(*arguments[:2])
     _refuse_unknown_command(arguments)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own, rest = list(arguments[:end]), list(arguments[end:])
     own, config_text = _take_value(own, "--config")
+    sources: list[Callable[..., object]] = []
     config_file = Path(config_text) if config_text is not None else None
     if config_file is not None:
         _refuse_unreadable_config(config_file)
-        app.config = (
-            Yaml(config_file, must_exist=True, use_commands_as_keys=False, allow_unknown=False),
+        sources.append(
+            Yaml(config_file, must_exist=True, use_commands_as_keys=False, allow_unknown=False)
         )
+    if arguments[:1] == ["train"] and runs_here:
+        from jobs.train_resume import (
+            settings_of_the_run,  # it loads what the other commands need not
+        )
+
+        sources.append(settings_of_the_run)
+    app.config = tuple(sources)
     asked = [argument for argument in own if argument != "--print-config"] + rest
     command, bound, _ = app.parse_args(asked, exit_on_error=False, print_error=False)
     call = partial(command, *bound.args, **bound.kwargs)

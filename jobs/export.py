@@ -6,7 +6,6 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from cyclopts import Parameter
 
 from jobs.console import print_facts
@@ -14,10 +13,9 @@ from jobs.options import LocationOption
 from model.colorizer import load_colorizer, read_notes, save_colorizer
 from model.errors import UserError
 from model.propagation.encoders import Mix
-from pipelines.codebook import load_codebook
 from pipelines.learned_temperature import TEMPERATURE_NOTE, load_temperatures
 from pipelines.mix import MIX_NOTE, load_mix
-from pipelines.run_folder import BEST_WEIGHTS_FILE, CODEBOOK_FILE, CONFIG_FILE, weights_of
+from pipelines.run_folder import BEST_WEIGHTS_FILE, read_codebook, read_config, weights_of
 from pipelines.storage import Location, local_file, write_bytes
 
 SETTINGS = ("objective", "seed", "workers", "model", "colorization", "fit", "batches")
@@ -51,12 +49,12 @@ def export_command(options: Annotated[ExportOptions, Parameter(name="*")]) -> in
         raise UserError(f"--out {options.out}: must end with .safetensors")
     if options.out.exists() and not options.overwrite:
         raise UserError(f"--out {options.out}: is there already (use --overwrite or another name)")
+    codebook = read_codebook(options.run)
     weights = weights_of(options.run)
     if options.weights == "best":
         weights = options.run / BEST_WEIGHTS_FILE
         if not weights.exists():
             raise UserError(f"{weights}: no such file (nothing was held out, use --weights last)")
-    codebook = load_codebook(options.run / CODEBOOK_FILE)
     with local_file(weights) as file, tempfile.TemporaryDirectory() as place:
         notes = read_notes(file) | _notes(options.run, weights, options.weights)
         notes |= {
@@ -82,7 +80,7 @@ def export_command(options: Annotated[ExportOptions, Parameter(name="*")]) -> in
 
 
 def _notes(run: Location, weights: Location, which: str) -> dict[str, str]:
-    config = yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = read_config(run)
     notes: dict[str, Any] = {"config": {key: config[key] for key in SETTINGS if key in config}}
     if (mix := load_mix(weights)) != Mix():
         notes[MIX_NOTE] = asdict(mix)

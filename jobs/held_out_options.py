@@ -13,10 +13,9 @@ from model.errors import UserError
 from model.propagation.matching_protocol import MatchingProtocol
 from model.propagation.protocols import ProtocolName, get_protocol
 from pipelines.clip_rows import BatchConfig, ClipDataset
-from pipelines.codebook import load_codebook
 from pipelines.held_out import held_out_clips
 from pipelines.models import read_colorizer
-from pipelines.run_folder import CODEBOOK_FILE, weights_of
+from pipelines.run_folder import read_codebook, weights_of
 from pipelines.storage import Location
 
 
@@ -52,8 +51,8 @@ def resolve(options: HeldOutOptions) -> LookedAt:
     """Find the run and the clips. Raises `UserError`."""
     if options.clips < 1:
         raise UserError("--clips must be at least 1")
+    codebook = read_codebook(options.run)
     weights = weights_of(options.run)
-    codebook = load_codebook(options.run / CODEBOOK_FILE)
     return LookedAt(
         read_colorizer(weights),
         get_protocol(options.protocol),

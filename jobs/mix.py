@@ -14,6 +14,7 @@ from model.errors import UserError
 from model.propagation.encoders import Mix
 from model.propagation.round_trip import RoundTrip, score_mixes
 from pipelines.mix import MIX_FILE, save_mix
+from pipelines.run_folder import read_config
 
 SHOWN = 5
 
@@ -42,6 +43,10 @@ def mix_command(options: Annotated[MixOptions, Parameter(name="*")]) -> int:
     check_name(options.register)
     if options.register and not options.store:
         raise UserError("--register needs --store")
+    if options.register:
+        read_config(
+            options.run
+        )  # which says where it is tracked, and is missed now, not after the work
     looked = resolve(options)
     protocol = looked.protocol
     scores = score_mixes(looked.colorizer, looked.clips, looked.centroids_K2, protocol)

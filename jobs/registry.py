@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 
 import model
 from jobs.tracking import TrackedRun, Tracker
@@ -16,7 +15,7 @@ from jobs.tracking_uri import TrackingUri, configured_uri, default_uri
 from model.errors import UserError
 from model.propagation.encoders import Mix
 from pipelines.mix import MIX_FILE, load_mix, save_mix
-from pipelines.run_folder import CONFIG_FILE, WEIGHTS_FILE
+from pipelines.run_folder import WEIGHTS_FILE, read_config
 from pipelines.storage import Location
 
 if TYPE_CHECKING:
@@ -89,10 +88,14 @@ def register_tracker(tracker: Tracker, weights: Location, name: str) -> str:
 
 
 def register_again(run: Location, name: str) -> str:
-    """A new version of the tracker of a run that has ended; returns what `register_tracker` does."""
-    config = yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))
-    stored = config.get("tracking_uri")  # without the password that MLFLOW_TRACKING_URI may have
-    known = stored and stored != str(configured_uri())
+    """A new version of the tracker of a run that has ended; returns what `register_tracker` does.
+
+    Raises `UserError` for a run without its configuration.
+    """
+    config = read_config(run)
+    # Without the password that MLFLOW_TRACKING_URI may have.
+    stored = str(config.get("tracking_uri", ""))
+    known = stored not in ("", str(configured_uri()))
     uri = TrackingUri(stored) if known else default_uri(run)
     tracked = TrackedRun(uri, config.get("mlflow_run_id", ""))
     return register_tracker(Tracker(tracked), run / WEIGHTS_FILE, name)

@@ -53,7 +53,7 @@ def remote_command(words: Sequence[str]) -> RemoteCommand:
         )
     if arguments[0] in _STAYS_HERE:
         raise UserError(f"{arguments[0]}: runs here, not as a job")
-    parsed = parse(arguments)
+    parsed = parse(arguments, runs_here=False)
     if parsed.prints_config or not _TELLS_ONLY.isdisjoint(arguments):
         raise UserError(f"{' '.join(arguments)}: there is nothing in it to run on a cluster")
     return RemoteCommand(tuple(_with_config_there(arguments)), parsed)

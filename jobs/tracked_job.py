@@ -6,7 +6,6 @@ store of its own.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,7 +38,7 @@ class TrackedJob:
         uri = uri or configured_uri()
         self._run = TrackedRun(uri, "")
         if uri:
-            self._run = start_run(uri, _store_folder(uri), experiment, out.name, resume="")
+            self._run = start_run(uri, experiment, out.name, resume="")
         self._tracker = Tracker(self._run)
         self._tracker.params(parameters)
 
@@ -82,8 +81,3 @@ class TrackedJob:
     def describe(self) -> str:
         """Where the run is, for the closing summary; empty when nothing is tracked."""
         return str(self._run) if self._run.uri else ""
-
-
-def _store_folder(uri: TrackingUri) -> Path:
-    """The folder of a SQLite store, for its artifacts; not used for servers."""
-    return Path(uri.secret.removeprefix("sqlite:///")).parent

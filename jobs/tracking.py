@@ -157,31 +157,33 @@ class Tracker:
         self._failing = False
 
 
-def start_run(
-    uri: TrackingUri, run_folder: Location, experiment: str, name: str, resume: str
-) -> TrackedRun:
-    """Make a run, or take up the one with id `resume` where the store has it. Never raises: it warns."""
+def start_run(uri: TrackingUri, experiment: str, name: str, resume: str) -> TrackedRun:
+    """Make a run, or take up the one with id `resume` unless the store says that it has none such.
+
+    Never raises: it warns. Where the store does not answer, a run that is known is logged into all the
+    same, from when it does.
+    """
     if not uri:
         log.warning("no tracking: a run on S3 needs --tracking-uri or MLFLOW_TRACKING_URI")
         return TrackedRun(uri, "")
+    known = resume
     try:
         client = open_client(uri)
         if resume and _exists(client, resume):
             client.update_run(resume, status="RUNNING")
             return TrackedRun(uri, resume)
+        known = ""
         found = client.get_experiment_by_name(experiment)
         if found is not None:
             experiment_id = found.experiment_id
         else:
-            artifacts = run_folder.resolve() / "mlartifacts"
-            address = artifacts.as_uri() if isinstance(artifacts, Path) else str(artifacts)
-            location = address if uri.is_sqlite else None
-            experiment_id = client.create_experiment(experiment, artifact_location=location)
+            experiment_id = client.create_experiment(experiment, artifact_location=uri.artifacts)
         run = client.create_run(experiment_id, run_name=name)
         return TrackedRun(uri, run.info.run_id)
     except Exception as error:
-        log.warning("no tracking at %s: %s", uri, _line(error))
-        return TrackedRun(uri, "")
+        until = "until it answers again" if known else "in this run"
+        log.warning("no tracking at %s %s: %s", uri, until, _line(error))
+        return TrackedRun(uri, known)
 
 
 def _exists(client: "MlflowClient", run_id: str) -> bool:

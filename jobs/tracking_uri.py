@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
@@ -43,6 +44,15 @@ class TrackingUri:
     @property
     def is_sqlite(self) -> bool:
         return self.secret.startswith("sqlite:")
+
+    @property
+    def artifacts(self) -> str | None:
+        """Where a new experiment keeps its artifacts: beside a SQLite file, since several runs may share it.
+        None leaves it to the server."""
+        if not self.is_sqlite:
+            return None
+        file = Path(self.secret.removeprefix("sqlite:///").partition("?")[0])
+        return (file.resolve().parent / "mlartifacts").as_uri()
 
 
 def _to_uri(_: Any, tokens: Sequence[Token]) -> TrackingUri:

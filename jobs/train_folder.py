@@ -1,28 +1,43 @@
 """The folder of a training run: made or taken up again, its `config.yaml`, what its history says."""
 
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import yaml
 
 from jobs.options import plain
 from jobs.train_options import TrainOptions
+from jobs.train_resume import check_same
 from model.errors import UserError
-from pipelines.codebook import load_codebook
-from pipelines.run_folder import CODEBOOK_FILE, CONFIG_FILE, INITIAL_WEIGHTS_FILE, read_history
-from pipelines.storage import Location, remove_folder, write_bytes, write_text
+from pipelines.folder_lock import LOCK_FILE
+from pipelines.run_folder import (
+    CODEBOOK_FILE,
+    CONFIG_FILE,
+    INITIAL_WEIGHTS_FILE,
+    read_config,
+    read_history,
+)
+from pipelines.storage import Location, remove_files, remove_folder, write_bytes, write_text
+
+
+def check_place(run: Location) -> None:
+    """Raises `UserError` where there can be no run's folder."""
+    if not run.resolve().name:
+        raise UserError(f"{run}: a run needs a folder with a name")
+    for folder in (run, *run.parents):
+        if isinstance(folder, Path) and folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: is not a folder")
 
 
 def check_folder(options: TrainOptions) -> None:
-    """Raises `UserError` where this training cannot begin or go on in the run's folder."""
-    if not options.run.resolve().name:
-        raise UserError(f"{options.run}: a run needs a folder with a name")
-    config_file = options.run / CONFIG_FILE
+    """Raises `UserError` where this training cannot begin or go on in the run's folder, which it holds."""
     if _goes_on(options):
-        _check_same(yaml.safe_load(config_file.read_text(encoding="utf-8")), options)
+        check_same(options)
+        read_history(options.run)  # a damaged one is refused here, not by a worker
         return
-    filled = options.run.exists() and any(options.run.iterdir())
+    filled = any(_held(options.run))
     if options.overwrite:
-        if filled and not config_file.exists():
+        if filled and not (options.run / CONFIG_FILE).exists():
             raise UserError(f"{options.run}: holds no run, so it is not removed")
     elif filled:
         raise UserError(
@@ -31,19 +46,21 @@ def check_folder(options: TrainOptions) -> None:
 
 
 def prepare_folder(options: TrainOptions, initial: bytes | None) -> str:
-    """Make the run's folder, once `check_folder` has passed.
+    """Make a run of the folder, once `check_folder` has passed.
 
     It gets the codebook and, if there is one, the file `initial` of weights that training begins from.
     Returns the id of the tracked run that is taken up again, or "".
     """
     tracked_run_id = ""
     if _goes_on(options):
-        config = yaml.safe_load((options.run / CONFIG_FILE).read_text(encoding="utf-8"))
-        tracked_run_id = str(config.get("mlflow_run_id", ""))
+        tracked_run_id = str(read_config(options.run).get("mlflow_run_id", ""))
     else:
-        if options.overwrite and options.run.exists():
-            remove_folder(options.run)
-        options.run.mkdir(parents=True, exist_ok=True)
+        if options.overwrite:
+            for item in list(_held(options.run)):
+                if item.is_dir():
+                    remove_folder(item)
+                else:
+                    remove_files([item])
         save_config(options, "")  # from here on the folder holds a run, which can be resumed
     codebook = (options.dataset / CODEBOOK_FILE).read_bytes()
     for name, content in ((CODEBOOK_FILE, codebook), (INITIAL_WEIGHTS_FILE, initial)):
@@ -52,27 +69,13 @@ def prepare_folder(options: TrainOptions, initial: bytes | None) -> str:
     return tracked_run_id
 
 
+def _held(run: Location) -> Iterator[Location]:
+    """What lies in the folder, beside the lock of this training."""
+    return (item for item in run.iterdir() if item.name != LOCK_FILE)
+
+
 def _goes_on(options: TrainOptions) -> bool:
     return options.resume and (options.run / CONFIG_FILE).exists()
-
-
-def _check_same(before: dict[str, Any], options: TrainOptions) -> None:
-    """Raises `UserError` for a run with other settings, or of another dataset's colours."""
-    now = plain(options)
-    for key in ("model", "colorization", "batches", "seed", "init"):
-        if before.get(key) != now.get(key):
-            raise UserError(
-                f"{options.run / CONFIG_FILE}: the run to resume has another {key} "
-                f"({before.get(key)} instead of {now.get(key)})"
-            )
-    if not (options.run / CODEBOOK_FILE).exists():
-        return  # killed while the folder was made
-    own, given = (load_codebook(f / CODEBOOK_FILE) for f in (options.run, options.dataset))
-    if own.fingerprint != given.fingerprint:
-        raise UserError(
-            f"{options.run}: the run to resume was trained with codebook {own.fingerprint}, "
-            f"{options.dataset} has {given.fingerprint}"
-        )
 
 
 def save_config(options: TrainOptions, tracked_run_id: str) -> None:

@@ -8,6 +8,7 @@ from jobs.placement import LabelSelectorOption
 from jobs.probe_options import ProbeConfig
 from jobs.tracking_uri import TrackingUriOption
 from model.colorizer import ColorizerConfig
+from model.errors import UserError
 from model.fitter import FitConfig
 from model.objectives.colorization import ColorizationConfig
 from pipelines.clip_rows import BatchConfig
@@ -43,7 +44,8 @@ class TrainOptions:
     seed: int = 0
     """Initial weights and order of the clips."""
     resume: bool = False
-    """Go on from the run's last checkpoint, or begin where there is none."""
+    """Go on from the run's last checkpoint, or begin where there is none. Settings of model, colorization,
+    fit and batches, seed and init are the run's where they are not given."""
     overwrite: bool = False
     """Remove an earlier run in the folder."""
     max_failures: int = 2
@@ -60,6 +62,12 @@ class TrainOptions:
     fit: FitConfig = field(default_factory=FitConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 63:
+            raise UserError(f"--seed must lie in 0..2^63-1, not {self.seed}")
+        if self.resume and self.overwrite:
+            raise UserError("--resume and --overwrite exclude each other")
 
     @property
     def least_workers(self) -> int:

@@ -31,7 +31,7 @@ class FitConfig:
     lr_drop_factor: float = 0.1
     """Factor of that drop."""
     clip_grad_norm: float = 10.0
-    """Gradients longer than this are shortened to it."""
+    """Gradients longer than this are shortened to it; inf for none."""
     accumulate: int = 1
     """Parts that a batch is gone through in, one after the other, when it does not fit in memory. Batch
     norm then sees one part at a time."""
@@ -53,6 +53,14 @@ class FitConfig:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0.0 <= self.lr_drop_at <= 1.0:
             raise UserError(f"lr_drop_at must lie in 0..1, not {self.lr_drop_at}")
+        if not 0.0 < self.lr_drop_factor <= 1.0:
+            raise UserError(
+                f"lr_drop_factor must lie in 0..1, without 0, not {self.lr_drop_factor}"
+            )
+        if not 0.0 < self.learning_rate < math.inf:
+            raise UserError(f"learning_rate must be finite and above 0, not {self.learning_rate}")
+        if not self.clip_grad_norm > 0.0:
+            raise UserError(f"clip_grad_norm must be above 0, not {self.clip_grad_norm}")
 
 
 class Diverged(ArithmeticError):

@@ -19,7 +19,7 @@ from model.propagation.protocols import MatchingProtocol
 from pipelines.archive_plan import Direction, LabelSource, Plan, plan
 from pipelines.archive_stage import label_videos
 from pipelines.archive_summary import ArchiveSummary, write_archive_summary
-from pipelines.dataset_lock import only_run
+from pipelines.folder_lock import only_run
 from pipelines.footage import Footage
 from pipelines.label_state import LabelStates
 from pipelines.labelled_video import Wanted

@@ -32,7 +32,8 @@ class BatchConfig:
     batch_size: int = 32
     """Clips in a batch, over all workers together (paper: 32)."""
     resolution_px: int = 256
-    """Side of the frames that the network sees: the stored side divided by 1, 2, 4 or 8."""
+    """Side of the frames that the network sees: the stored side divided by 1, 2, 4 or 8, and a multiple
+    of 8."""
     shuffle_buffer: int = 1024
     """Clips among which a worker draws its batches; they are kept as JPEG, some 80 kB each."""
     clips_per_epoch: int = 16_384
@@ -46,6 +47,10 @@ class BatchConfig:
         for name in ("batch_size", "shuffle_buffer", "validation_clips"):
             if getattr(self, name) < 1:
                 raise UserError(f"batches.{name} must be at least 1, not {getattr(self, name)}")
+        if self.resolution_px < CELL_PX or self.resolution_px % CELL_PX:
+            raise UserError(
+                f"batches.resolution_px must be a multiple of {CELL_PX}, not {self.resolution_px}"
+            )
         if self.clips_per_epoch < self.batch_size:
             raise UserError(
                 f"batches.clips_per_epoch {self.clips_per_epoch} must be at least one batch of "
@@ -137,10 +142,10 @@ class ClipDataset:
     def reduction(self, config: BatchConfig) -> int:
         """By how much frames and targets are reduced. `UserError` when it is not 1, 2, 4 or 8."""
         factor, rest = divmod(self.format.size_px, config.resolution_px)
-        if rest or factor not in (1, 2, 4, 8) or config.resolution_px % CELL_PX:
+        if rest or factor not in (1, 2, 4, 8):
             raise UserError(
-                f"resolution_px {config.resolution_px} must be the stored {self.format.size_px} "
-                "divided by 1, 2, 4 or 8, and a multiple of 8"
+                f"batches.resolution_px {config.resolution_px} must be the stored "
+                f"{self.format.size_px} divided by 1, 2, 4 or 8"
             )
         return factor
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from model.errors import UserError
 from pipelines.codebook import CodebookConfig
 from pipelines.corpus import CorpusConfig, Selection
-from pipelines.dataset_lock import LOCK_FILE
 from pipelines.decode import DecodeConfig
+from pipelines.folder_lock import LOCK_FILE
 from pipelines.shard_maker import ShardConfig
 from pipelines.storage import (
     Location,

@@ -35,8 +35,8 @@ from pipelines.dataset_folder import (
     remove_leftovers,
     write_summary,
 )
-from pipelines.dataset_lock import only_run
 from pipelines.fetch import grouped_for_reading
+from pipelines.folder_lock import only_run
 from pipelines.kinetics import KineticsConfig, count_notes, save_notes
 from pipelines.manifest import (
     Manifest,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from pipelines.evaluation import MaskEvaluation, evaluate_masks, global_numbers
@@ -17,7 +16,7 @@ from pipelines.propagation_folder import finished_videos
 from pipelines.report.records import Film, PropagatedVideo, Report, TableRow
 from pipelines.review.archive import propagation_of
 from pipelines.review.page import PAGE
-from pipelines.run_folder import CONFIG_FILE, read_history, weights_of
+from pipelines.run_folder import read_config, read_history, weights_of
 from pipelines.storage import Location, files_in, location
 from pipelines.video import write_h264
 
@@ -130,7 +129,7 @@ def collect_report(
     if run is not None:
         films, sheets = pictures_of_run(run, footage, folder, most_pictures)
         history = tuple(read_history(run))
-        config["training"] = yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8"))
+        config["training"] = read_config(run)
     model, protocol = summary["config"]["model"]["kind"], summary["config"]["protocol"]["name"]
     return Report(
         title=f"Labels carried through {len(videos)} videos",

@@ -1,10 +1,13 @@
-"""The files in a training run's folder: their names, and the history of the training."""
+"""The files in a training run's folder: their names, how they are read, the history of the training."""
 
 import json
 import time
 from typing import Any
 
+import yaml
+
 from model.errors import UserError
+from pipelines.codebook import Codebook, load_codebook
 from pipelines.s3_path import S3Path
 from pipelines.storage import AnyLocation, Location, write_text
 
@@ -32,6 +35,31 @@ def weights_of(path: AnyLocation) -> AnyLocation:
     if path.suffix == ".safetensors":
         return path
     raise UserError(f"{path}: neither a run folder nor a .safetensors file")
+
+
+def read_config(run: Location) -> dict[str, Any]:
+    """What `config.yaml` holds. Raises `UserError` naming what is missing or damaged."""
+    path = _in_run(run, CONFIG_FILE)
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: not the configuration of a run")
+    return record
+
+
+def read_codebook(run: Location) -> Codebook:
+    """What the run was trained with. Raises `UserError` naming what is missing or damaged."""
+    return load_codebook(_in_run(run, CODEBOOK_FILE))
+
+
+def _in_run(run: Location, name: str) -> Location:
+    if run.is_file():
+        raise UserError(f"{run}: is a file, not a run folder (try {run.parent})")
+    if not (run / name).is_file():
+        raise UserError(f"{run}: holds no {name} (is it a run folder?)")
+    return run / name
 
 
 class History:
@@ -73,9 +101,20 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def read_history(run: Location) -> list[dict[str, Any]]:
-    """Records of `history.jsonl`, oldest first; a line that is being written is left out."""
+    """Records of `history.jsonl`, oldest first; a line that is being written is left out.
+
+    Raises `UserError` naming a line that is no record.
+    """
     path = run / HISTORY_FILE
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:  # not JSON, or not even text
+            record = None
+        if not isinstance(record, dict) or not {"kind", "step"} <= record.keys():
+            raise UserError(f"{path}: line {number} is damaged (take it out to go on without it)")
+        records.append(record)
+    return records

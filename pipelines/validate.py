@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from model.errors import UserError
 from pipelines.codebook import Codebook, load_codebook
-from pipelines.dataset_lock import LOCK_FILE
+from pipelines.folder_lock import LOCK_FILE
 from pipelines.kinetics import count_notes
 from pipelines.manifest import MANIFEST_SCHEMA, Video, load_manifest, manifest_fingerprint
 from pipelines.shards import (

@@ -1,6 +1,7 @@
 """Preprocessing that is killed, starved of disk or started twice ends as an undisturbed run does."""
 
 import os
+import platform
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -80,8 +81,8 @@ def test_a_killed_driver_and_a_second_run(
     run.suspend()  # or it would be done before the other one has started
     second = start()
     assert second.wait(LONGEST_S) == 2
-    refusal = f"huetrack: {tmp_path / 'dataset'}: another run is making this dataset"
-    assert refusal in (tmp_path / "log").read_text()
+    holder = f"another process ({run.pid} on {platform.node()}) is making this dataset"
+    assert f"huetrack: {tmp_path / 'dataset'}: {holder}" in (tmp_path / "log").read_text()
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert not (tmp_path / "dataset" / "errors.parquet").exists()

@@ -1,6 +1,7 @@
 """An archive whose labelling is killed, starved of disk or started twice ends as an undisturbed one."""
 
 import os
+import platform
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,8 +102,8 @@ def test_a_killed_driver_and_a_second_run(
     run.suspend()  # or it would be done before the other one has started
     second = start()
     assert second.wait(LONGEST_S) == 2
-    refusal = f"huetrack: {tmp_path / 'out'}: another run is making this propagation"
-    assert refusal in (tmp_path / "log").read_text()
+    holder = f"another process ({run.pid} on {platform.node()}) is making this propagation"
+    assert f"huetrack: {tmp_path / 'out'}: {holder}" in (tmp_path / "log").read_text()
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     finished = {path.name: path.stat() for path in (tmp_path / "out" / "predictions").iterdir()}

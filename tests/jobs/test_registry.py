@@ -30,7 +30,7 @@ def test_every_training_is_a_version_without_pickles(
     tmp_path: Path, weights: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     uri = TrackingUri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    run = start_run(uri, tmp_path, "huetrack", "first", "")
+    run = start_run(uri, "huetrack", "first", "")
     record = {"tracking_uri": str(uri), "mlflow_run_id": run.run_id}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(record))
     assert register_tracker(Tracker(run), weights, "my tracker") == "models:/my tracker/1"

@@ -26,7 +26,7 @@ def wait_for_steps(client: MlflowClient, run_id: str, name: str, count: int) -> 
 
 def test_the_load_of_the_machine_is_logged_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     uri = TrackingUri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    run = start_run(uri, tmp_path, "huetrack", "first", "")
+    run = start_run(uri, "huetrack", "first", "")
     client = MlflowClient(uri.secret)
     name = "system/cpu_utilization_percentage"
     for count in (2, 4):

@@ -31,7 +31,7 @@ def test_a_dead_server_warns_once_stops_nothing_and_tells_no_password(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with caplog.at_level(logging.DEBUG):
-        run = start_run(DEAD_URI, tmp_path, "huetrack", "r", "")
+        run = start_run(DEAD_URI, "huetrack", "r", "")
         assert run.run_id == ""
         Tracker(run).metrics({"loss": 1.0}, 1)
         tracker = Tracker(TrackedRun(DEAD_URI, "abc"))
@@ -47,7 +47,7 @@ def test_a_dead_server_warns_once_stops_nothing_and_tells_no_password(
 def test_a_sqlite_store_holds_what_was_logged(
     tmp_path: Path, folder: Path, store: TrackingUri
 ) -> None:
-    run = start_run(store, folder, "huetrack", "first", "")
+    run = start_run(store, "huetrack", "first", "")
     tracker = Tracker(run)
     tracker.params({"fit.steps": 5, **{f"p{i}": i for i in range(150)}})
     tracker.metrics({"train/loss": 2.0}, 1)
@@ -69,7 +69,7 @@ def test_a_sqlite_store_holds_what_was_logged(
 def test_a_dataset_is_an_input_that_mlflow_finds_again(
     tmp_path: Path, folder: Path, store: TrackingUri
 ) -> None:
-    run = start_run(store, folder, "huetrack", "first", "")
+    run = start_run(store, "huetrack", "first", "")
     tracker = Tracker(run)
     tracker.dataset("here", str(tmp_path), "0123456789abcdef")
     tracker.dataset("there", "s3://bucket/set", "fedcba9876543210")
@@ -86,7 +86,7 @@ def test_a_dataset_is_an_input_that_mlflow_finds_again(
 def test_metrics_of_a_pause_arrive_after_it(
     folder: Path, store: TrackingUri, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run, now_s = start_run(store, folder, "huetrack", "first", ""), [100.0]
+    run, now_s = start_run(store, "huetrack", "first", ""), [100.0]
     tracker = Tracker(run, clock=lambda: now_s[0])
     client = MlflowClient(store.secret)
 
@@ -114,14 +114,14 @@ def test_metrics_of_a_pause_arrive_after_it(
 
 
 def test_a_run_is_taken_up_again_by_its_id(folder: Path, store: TrackingUri) -> None:
-    first = start_run(store, folder, "huetrack", "first", "")
+    first = start_run(store, "huetrack", "first", "")
     Tracker(first).finish("KILLED")
-    again = start_run(store, folder, "huetrack", "first", first.run_id)
+    again = start_run(store, "huetrack", "first", first.run_id)
     assert again.run_id == first.run_id
     assert MlflowClient(store.secret).get_run(first.run_id).info.status == "RUNNING"
 
 
 def test_a_run_that_the_store_does_not_know_is_made_anew(folder: Path, store: TrackingUri) -> None:
-    made = start_run(store, folder, "huetrack", "first", "f" * 32)
+    made = start_run(store, "huetrack", "first", "f" * 32)
     assert made.run_id not in ("", "f" * 32)
     assert MlflowClient(store.secret).get_run(made.run_id).info.run_name == "first"

@@ -159,12 +159,7 @@ def test_weights_of_another_shape_are_refused_with_the_flags_that_they_need(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_resumed_as_another_one(training: Training, undisturbed: Path) -> None:
-    wider = ColorizerConfig(width=8)
-    with pytest.raises(UserError, match=r"config.yaml: the run to resume has another model \("):
-        train(training(undisturbed, resume=True, model=wider))
-    with pytest.raises(UserError, match="another init"):
-        train(training(undisturbed, resume=True, init=undisturbed / "model.safetensors"))
+def test_a_run_is_not_begun_where_there_is_one(training: Training, undisturbed: Path) -> None:
     with pytest.raises(UserError, match=r"is not empty \(use --resume, --overwrite or"):
         train(training(undisturbed))
 

@@ -1,6 +1,8 @@
 """One run at a time, on a folder and on S3."""
 
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -10,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from model.errors import UserError
-from pipelines.dataset_lock import LOCK_FILE, only_run
+from pipelines.folder_lock import LOCK_FILE, only_run
 from pipelines.s3_path import S3Path
 from tests.conftest import REPOSITORY
 
 HOLDER = """
 import sys, time
-from pipelines.dataset_lock import only_run
+from pipelines.folder_lock import only_run
 from pipelines.storage import location
 with only_run(location(sys.argv[1]), beat_s=0.2):
     print("held", flush=True)
@@ -45,8 +47,9 @@ def test_a_held_dataset_is_refused_until_its_holder_is_gone(
     out = root / "dataset"
     process = holder(out)
     try:
-        refused = pytest.raises(UserError, match="dataset: another run is making this dataset")
-        with refused, only_run(out, beat_s=0.2):
+        who = rf"process \({process.pid} on {re.escape(platform.node())}\)"
+        refusal = f"dataset: another {who} is making this dataset$"
+        with pytest.raises(UserError, match=refusal), only_run(out, beat_s=0.2):
             pass
         os.kill(process.pid, signal.SIGKILL)
     finally:
