@@ -154,7 +154,7 @@ def test_labels_in_one_file_and_corrections_that_fit_nothing(tmp_path: Path) -> 
 def test_changed_labels_make_again_what_they_touch(tmp_path: Path) -> None:
     for name in ("lost", "other"):
         put_video(tmp_path, name)
-    settings = {"overlays": False, "anchors": "all"}
+    settings = {"protocol": NEAR, "overlays": False, "anchors": "all"}
     propagated(tmp_path, **settings, corrections=correct(tmp_path, "lost", 2))
     before = contents(tmp_path / "out")
 
