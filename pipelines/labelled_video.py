@@ -40,7 +40,7 @@ from pipelines.predictions import (
 )
 from pipelines.propagation_folder import OVERLAYS, folder_bytes, predictions_of, staged_video
 from pipelines.span_carrier import CarriedFrame, SpanCarrier
-from pipelines.spans import Span
+from pipelines.spans import spans_to_make
 from pipelines.storage import Location, inside
 
 
@@ -125,7 +125,9 @@ class _Pass:
         self._format = format_for(first, self._anchors.values(), wanted)
         self._replaced = there[1] if there and before != self._format else None
         self._digests = self._anchors.digests()
-        self._spans = self._wanted_spans(source)
+        anchors_before = None if earlier is None else earlier.anchors
+        spans = self._anchors.spans(source.direction)
+        self._spans = spans_to_make(spans, self._digests, anchors_before)
         self._frames = self._made = 0
         self._end_s = 0.0
 
@@ -162,17 +164,6 @@ class _Pass:
             for index, digest in self._earlier.anchors.items()
             if index in self._earlier.corrections
         }
-
-    def _wanted_spans(self, source: LabelSource) -> list[tuple[Span, bool]]:
-        spans = self._anchors.spans(source.direction)
-        if self._earlier is None:
-            return [(span, True) for span in spans]
-        before = self._earlier.anchors
-        now, first = self._digests, min(self._digests)
-        changed = {i for i in now.keys() | before.keys() if before.get(i) != now.get(i)}
-        if first != min(before, default=None):
-            changed.add(first)
-        return [(span, span.touched_by(changed, first)) for span in spans]
 
     def run(self) -> Made:
         if not any(wanted for _, wanted in self._spans):

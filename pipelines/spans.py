@@ -5,7 +5,7 @@ frame and on the pictures, and on nothing else. So a span can be made again alon
 whole video had been made again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.archive_plan import Direction
@@ -42,3 +42,17 @@ def spans_of(begins: Sequence[int], direction: Direction) -> list[Span]:
     for begin, end in zip(begins, [*begins[1:], None], strict=True):
         spans.append(Span(begin, end, begin, end if both else None))
     return spans
+
+
+def spans_to_make(
+    spans: Sequence[Span], now: Mapping[int, str], before: Mapping[int, str] | None
+) -> list[tuple[Span, bool]]:
+    """The spans, and of each whether annotations touch it that are new, other ones or gone since the video
+    was made: by frame the digests of now, and those `before`; None: it was not made yet."""
+    if before is None:
+        return [(span, True) for span in spans]
+    first = min(now)
+    changed = {i for i in now.keys() | before.keys() if before.get(i) != now.get(i)}
+    if first != min(before, default=None):
+        changed.add(first)
+    return [(span, span.touched_by(changed, first)) for span in spans]
