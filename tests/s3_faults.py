@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Kind = Literal["error_500", "slow_down", "denied", "elsewhere", "delay", "cut_short"]
+Kind = Literal["error_500", "slow_down", "denied", "elsewhere", "delay", "cut_short", "lose_answer"]
 _ERRORS = {
     "error_500": (500, "InternalError", "We encountered an internal error."),
     "slow_down": (503, "SlowDown", "Please reduce your request rate."),
@@ -102,6 +102,10 @@ class FaultyProxy:
         connection.request(handler.command, handler.path, body, headers)
         answer = connection.getresponse()
         content = answer.read()
+        if fault is not None and fault.kind == "lose_answer":
+            connection.close()
+            handler.close_connection = True
+            return
         length = int(answer.headers.get("Content-Length", len(content)))
         if fault is not None and fault.kind == "cut_short":
             content = content[: len(content) // 2]
