@@ -9,14 +9,21 @@ from typing import Any
 
 from jobs.cli import ParsedCommand, parse
 from jobs.job_cluster import ClusterFacts
-from jobs.tracking_uri import TrackingUri
+from jobs.tracking_uri import TrackingUri, credentials
 from model.errors import UserError
 from pipelines.places import named_places
 
 _STAYS_HERE = ("submit", "jobs")
-_SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL", re.IGNORECASE)
-_SHORTEST_SECRET = 6
-"""Shorter values are found in any text."""
+_SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASS|PWD|CREDENTIAL", re.IGNORECASE)
+_PLAIN_NAME = re.compile(
+    r"(\w+_)?(REGION|PROFILE|ENDPOINT|ENDPOINT_URL(_\w+)?|BUNDLE|FILE|DIR|PATH|HOME|NAME|USERNAME|PROXY)"
+    r"|MLFLOW_(TRACKING|REGISTRY)_URI|(HUETRACK|OMP|NCCL|CUDA|TORCH|PYTORCH|PYTHON)_?\w+",
+    re.IGNORECASE,
+)
+"""Variables whose values may stand anywhere, unless a password is in them."""
+_WORD = re.compile(r"[a-z]+")
+_SHORTEST_SECRET, _SHORTEST_VALUE = 6, 8
+"""Shorter values, of variables whose names speak of a secret and of others, are found in any text."""
 JOB_CONFIG = "job-config.yaml"
 """What the file that --config names is called on the cluster."""
 
@@ -132,9 +139,25 @@ def _tracking_uris(options: Sequence[Any]) -> Iterator[TrackingUri]:
 
 
 def secret_values(variables: Mapping[str, str], token: str | None) -> dict[str, str]:
-    """Values that nobody may read, by the name of their variable."""
+    """Values that nobody may read, by the name of their variable; of an address its password.
+
+    Whether a value is a secret does not show in every name, so all are but those of plain names, and
+    single words of lower-case letters, which code is full of.
+    """
     known = {**variables, **({"RAY_AUTH_TOKEN": token} if token else {})}
-    return {n: v for n, v in known.items() if _SECRET_NAME.search(n) and len(v) >= _SHORTEST_SECRET}
+    return {name: part for name, value in known.items() if (part := _secret_part(name, value))}
+
+
+def _secret_part(name: str, value: str) -> str | None:
+    user, colon, password = credentials(value).partition(":")
+    login = password if colon else user
+    if len(login) >= _SHORTEST_SECRET:
+        return login
+    if _PLAIN_NAME.fullmatch(name):
+        return None
+    if _SECRET_NAME.search(name):
+        return value if len(value) >= _SHORTEST_SECRET else None
+    return value if len(value) >= _SHORTEST_VALUE and not _WORD.fullmatch(value) else None
 
 
 def refuse_secrets(texts: Sequence[str], secrets: Mapping[str, str]) -> None:

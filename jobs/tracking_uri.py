@@ -22,6 +22,12 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub("", text)
 
 
+def credentials(address: str) -> str:
+    """`user:password` of an address, or what stands in its place; "" without it."""
+    found = _CREDENTIALS.search(address)
+    return found[0].removesuffix("@") if found else ""
+
+
 @dataclass(frozen=True, repr=False)
 class TrackingUri:
     """An http(s) server, `sqlite:///FILE`, or "" for no tracking.

@@ -210,6 +210,55 @@ def test_secrets_in_the_command_or_a_tag_are_refused_and_not_shown() -> None:
     assert "s3cret-value" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "hidden"),
+    [
+        ("DB_PASS", "hunter", "hunter"),
+        ("PGPASS", "hunter22", "hunter22"),
+        ("SMTP_PWD", "hunter22", "hunter22"),
+        ("WEBHOOK", "https://hooks.example/T0/B1", "https://hooks.example/T0/B1"),
+        ("DATABASE_URL", "postgresql://me:hunter22@db/x", "hunter22"),
+        ("DATABASE_URL", "postgresql://me@host:hun/ter@db/x", "hun/ter"),
+        ("MLFLOW_TRACKING_URI", "http://me:hunter22@mlflow:5000", "hunter22"),
+        ("AWS_ENDPOINT_URL", "https://some-token@minio:9000", "some-token"),
+        ("AWS_SESSION_TOKEN", "hunter22", "hunter22"),
+        ("UNSUSPICIOUS", "hunter22", "hunter22"),
+        ("SIGNING_KEY", "horsebattery", "horsebattery"),
+    ],
+)
+def test_what_may_be_a_secret_is_refused_in_the_command(name: str, value: str, hidden: str) -> None:
+    secrets = secret_values({name: value}, None)
+    assert secrets == {name: hidden}
+    for text in (value, f"--register=x-{hidden}"):
+        with pytest.raises(UserError, match=name) as caught:
+            refuse_secrets(["train", text], secrets)
+        assert hidden not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_DEFAULT_REGION", "eu-central-1"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_PROFILE", "research-videos"),
+        ("AWS_ENDPOINT_URL", "https://minio.example:9000"),
+        ("AWS_ENDPOINT_URL_S3", "https://minio.example:9000"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/secrets/token"),
+        ("AWS_CA_BUNDLE", "/etc/ssl/certs/ours.pem"),
+        ("MLFLOW_TRACKING_URI", "http://mlflow:5000"),
+        ("MLFLOW_TRACKING_USERNAME", "huetrack"),
+        ("MLFLOW_EXPERIMENT_NAME", "first-runs"),
+        ("https_proxy", "http://proxy.example:3128"),
+        ("HUETRACK_S3_TIMEOUT_S", "00000120"),
+        ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"),
+        ("STAGE", "nightly"),
+        ("DEPLOYMENT", "production"),
+    ],
+)
+def test_what_is_no_secret_may_stand_in_the_command(name: str, value: str) -> None:
+    refuse_secrets(["train", f"--experiment={value}"], secret_values({name: value}, None))
+
+
 def test_variables_travel_sealed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MY_KEY", "planted-secret")
     monkeypatch.setenv("MY_OTHER", "x")
