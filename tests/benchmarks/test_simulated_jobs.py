@@ -18,6 +18,7 @@ from benchmarks.simulation.rates import (
     TrainRates,
 )
 from pipelines.shards import Marker, write_marker
+from tests.conftest import REPOSITORY
 
 CORPUS = Corpus(videos=16_000, duration_s=10.0, fps_hz=25.0, megapixels=0.5, bytes_a_video=2e6)
 AT_ONCE = ObjectStore(first_byte_s=0.0, stream_bytes_per_s=float("inf"))
@@ -121,3 +122,17 @@ def test_a_dataset_tells_of_its_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match="was not made in one run"):
         run_of(tmp_path, "one", 1, 1)
     assert asdict(load_runs(file)[0])["stage_s"] == 9.0
+
+
+def test_the_committed_runs_are_those_of_the_guide(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table of docs/scaling.md, from benchmarks/simulation/runs.json."""
+    scaling.main(["check", str(REPOSITORY / "benchmarks" / "simulation" / "runs.json")])
+    guide = (REPOSITORY / "docs" / "scaling.md").read_text()
+
+    def cells(text: str) -> list[list[str]]:
+        rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines()]
+        return [row for row in rows if row[0].startswith(("one node of", "two nodes of"))]
+
+    printed = cells(capsys.readouterr().out)
+    assert len(printed) == 4
+    assert printed == cells(guide)
