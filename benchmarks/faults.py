@@ -13,10 +13,13 @@ submitted again, once. Then its results are compared with those of an undisturbe
   against the undisturbed job) and from MLflow (steps whose loss was logged twice).
 - seconds: beyond those of the undisturbed job, from the first submission to the end of the last.
 
-Exit status 1 when anything was lost or a job did not finish.
+The table is written after each row. A row that could not be made says so, and the others go on; a job that
+ended before it was disturbed is disturbed once more. Exit status 1 when anything was lost, more was repeated
+than is promised (`benchmarks/bed/outcomes.py`), a job did not finish, or a row could not be made.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -25,7 +28,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +37,10 @@ from typing import Any
 from mlflow import MlflowClient
 
 from benchmarks.bed.bed import BUCKET, Bed, cluster_bed
-from benchmarks.bed.breaking import FAULTS
+from benchmarks.bed.breaking import FAULTS, NothingToBreak
 from benchmarks.bed.network import standing_in
 from benchmarks.bed.nodes import NodeSettings
+from benchmarks.bed.outcomes import TOO_LONG, Outcome, markdown, most_repeated, told
 from benchmarks.bed.workload import HELD_OUT, STAGES, VIDEOS, Stage, Workload, made
 
 WORK = Workload(
@@ -45,33 +50,27 @@ WORK = Workload(
 UNDISTURBED = "undisturbed"
 UNTOUCHED = "it ended before it was disturbed"
 _WITHIN_S = 600.0
-TOO_LONG = 124
 _LOOK_S = 0.3
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A row of the table."""
-
-    fault: str
-    stage: Stage
-    statuses: list[int]
-    """Exit statuses of the submissions; 124 when one did not end within ten minutes."""
-    lost: list[str]
-    repeated: str
-    seconds: float
-    told: str
-    """The line of the log that says what happened."""
-
-    @property
-    def good(self) -> bool:
-        """The job, or the one that was submitted again, finished, and nothing is lost."""
-        return self.statuses[-1] == 0 and not self.lost
+def row(bed: Bed, fault: str, stage: Stage, usual: "Usual") -> Outcome:
+    """Disturb a job, once more where it was over too early. What goes wrong here is told in the row."""
+    outcome = Outcome(fault, stage, spoilt=UNTOUCHED)
+    for prefix in (f"{fault}-{stage}", f"{fault}-{stage}-again"):
+        try:
+            outcome = disturbed(bed, fault, stage, prefix, usual)
+        except Exception as error:  # the other rows are still to be made
+            traceback.print_exc()
+            why, _, _ = str(error).partition("\n")
+            outcome = Outcome(fault, stage, spoilt=f"{type(error).__name__}: {why}")
+        if outcome.spoilt != UNTOUCHED:
+            break
+    return outcome
 
 
-def disturbed(bed: Bed, fault: str, stage: Stage, usual: "Usual") -> Outcome:
+def disturbed(bed: Bed, fault: str, stage: Stage, prefix: str, usual: "Usual") -> Outcome:
     """Run a stage with a fault in the middle."""
-    prefix = f"{fault}-{stage}"
+    bed.wait_for_nodes(1 + len(bed.workers))
     command = [*bed.submission(), *WORK.command(stage, prefix, UNDISTURBED)]
     log = bed.folder / f"{prefix}.log"
     seen = len(bed.requests())
@@ -79,29 +78,51 @@ def disturbed(bed: Bed, fault: str, stage: Stage, usual: "Usual") -> Outcome:
     process = bed.start(command, log)
     try:
         while not _has_made_something(bed, stage, prefix):
-            if process.poll() is not None:
-                print(f"--- {prefix} [{process.returncode}]\n{log.read_text()}", flush=True)
-                return Outcome(fault, stage, [process.returncode], [UNTOUCHED], "", 0, "")
+            if process.poll() is not None or time.monotonic() > started_s + _WITHIN_S:
+                raise NothingToBreak
             time.sleep(_LOOK_S)
-        FAULTS[fault](bed, stage)
-        statuses = [process.wait(_WITHIN_S)]
-    except subprocess.TimeoutExpired:
-        statuses = [TOO_LONG]
-    finally:
-        process.kill()
+        lost_workers = FAULTS[fault](bed, stage)
+    except NothingToBreak:
+        _stop(bed, process, log)
+        print(f"--- {prefix} [{process.returncode}]\n{log.read_text()}", flush=True)
+        return Outcome(fault, stage, [process.returncode], spoilt=UNTOUCHED)
+    statuses = [_status(bed, process, log)]
     if statuses[0] != 0:
         bed.wait_for_nodes(1 + len(bed.workers))
-        again = bed.submit(*WORK.command(stage, prefix, UNDISTURBED), within_s=_WITHIN_S)
-        statuses.append(again.status)
-        with log.open("a") as file:
-            file.write(again.output)
+        statuses.append(_status(bed, bed.start(command, log), log))
     seconds = time.monotonic() - started_s - usual.seconds
-    lost = differences(usual.made, made(bed, stage, prefix))
-    repeated = repeated_work(bed, stage, prefix, seen, usual)
     text = log.read_text(errors="replace")
     print(f"--- {prefix} {statuses}\n{text}", flush=True)
-    bed.wait_for_nodes(1 + len(bed.workers))
-    return Outcome(fault, stage, statuses, lost, repeated, round(seconds), _told(text))
+    return Outcome(
+        fault,
+        stage,
+        statuses,
+        lost=differences(usual.made, made(bed, stage, prefix)),
+        repeated=repeated_work(bed, stage, prefix, seen, usual),
+        most_repeated=most_repeated(stage, fault, WORK, lost_workers, len(statuses), text),
+        seconds=round(seconds),
+        told=told(text),
+    )
+
+
+def _status(bed: Bed, process: "subprocess.Popen[bytes]", log: Path) -> int:
+    """Exit status of a submission; `TOO_LONG` when its job had to be stopped."""
+    try:
+        return process.wait(_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        _stop(bed, process, log)
+        return TOO_LONG
+
+
+def _stop(bed: Bed, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Nothing of the submission runs afterwards."""
+    running = process.poll() is None
+    process.kill()
+    process.wait()
+    jobs = re.findall(r"^job (\S+) on ", log.read_text(errors="replace"), re.MULTILINE)
+    if running and jobs:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            bed.huetrack("jobs", "stop", jobs[-1])
 
 
 @dataclass(frozen=True)
@@ -114,12 +135,16 @@ class Usual:
 
 
 def undisturbed(bed: Bed, stage: Stage) -> Usual:
-    """Run a stage in peace. Raises `RuntimeError` when it fails."""
+    """Run a stage in peace. Raises `RuntimeError` when it fails or takes too long."""
     seen = len(bed.requests())
-    ended = bed.submit(*WORK.command(stage, UNDISTURBED))
-    if ended.status != 0:
-        raise RuntimeError(ended.output)
-    return Usual(made(bed, stage, UNDISTURBED), _reads(bed, stage, seen), ended.seconds)
+    log = bed.folder / f"{UNDISTURBED}-{stage}.log"
+    started_s = time.monotonic()
+    process = bed.start([*bed.submission(), *WORK.command(stage, UNDISTURBED)], log)
+    status = _status(bed, process, log)
+    if status != 0:
+        raise RuntimeError(f"exit status {status}\n{log.read_text(errors='replace')}")
+    seconds = time.monotonic() - started_s
+    return Usual(made(bed, stage, UNDISTURBED), _reads(bed, stage, seen), seconds)
 
 
 def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
@@ -129,15 +154,12 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
     )
 
 
-def repeated_work(bed: Bed, stage: Stage, prefix: str, seen: int, usual: Usual) -> str:
-    """What was done more than once, in the stage's own unit."""
+def repeated_work(bed: Bed, stage: Stage, prefix: str, seen: int, usual: Usual) -> int:
+    """What was done more than once: shards, steps or videos."""
     if stage == "train":
-        twice = _steps_logged_twice(bed, f"{prefix}-{stage}")
-        return f"{twice} steps"
+        return _steps_logged_twice(bed, f"{prefix}-{stage}")
     more = max(0, _reads(bed, stage, seen) - usual.reads)
-    if stage == "preprocess":
-        return f"{math.ceil(more / WORK.videos_per_shard)} shards"
-    return f"{more} videos"
+    return math.ceil(more / WORK.videos_per_shard) if stage == "preprocess" else more
 
 
 def _reads(bed: Bed, stage: Stage, seen: int) -> int:
@@ -180,36 +202,35 @@ def _has_made_something(bed: Bed, stage: Stage, prefix: str) -> bool:
     return int(listed["KeyCount"]) >= count
 
 
-_TELLING = re.compile(
-    r"lost|again|failed|answer|gave up|killed|without|No space|disk|late|not counted|interrupted"
-)
-_ROUTINE = re.compile(
-    r"[│┌└├]|\x1b|\(raylet\)|\[?20\d\d-|(Running|Dataset|Run|Propagation) |job \S+ on |  "
-    r"|\w+: \d+/\d+(?!.*again)"
-)
+def all_rows(bed: Bed, options: argparse.Namespace) -> list[Outcome]:
+    """The rows that were asked for, written down one by one."""
+    outcomes: list[Outcome] = []
+    needed = STAGES[: 1 + max(STAGES.index(stage) for stage in options.stages)]
+    usual: dict[Stage, Usual] = {}
+    for stage in needed:
+        try:
+            usual[stage] = undisturbed(bed, stage)
+        except RuntimeError as error:  # later stages are made from this one
+            print(error, flush=True)
+            why, _, _ = str(error).partition("\n")
+            outcomes.append(Outcome(UNDISTURBED, stage, spoilt=why))
+            _write(options, outcomes)
+            break
+    for stage in options.stages:
+        for fault in options.faults if stage in usual else ():
+            outcomes.append(row(bed, fault, stage, usual[stage]))
+            _write(options, outcomes)
+    return outcomes
 
 
-def _told(log: str) -> str:
-    """What the log says of the trouble: the first two different lines of ours that are no routine."""
-    found: list[str] = []
-    for line in log.splitlines():
-        told = line.strip().removeprefix("huetrack: ")
-        if _TELLING.search(line) and not _ROUTINE.match(line) and told not in found:
-            found.append(told)
-    return "; ".join(found[:2])
-
-
-def markdown(outcomes: list[Outcome]) -> Iterator[str]:
-    """The table of docs/reliability.md."""
-    yield "| fault | stage | exit statuses | lost | repeated | seconds more | what the log says |"
-    yield "|---|---|---|---|---|---|---|"
-    for row in outcomes:
-        statuses = ", then ".join(map(str, row.statuses))
-        lost = ", ".join(row.lost) or "nothing"
-        yield (
-            f"| {row.fault} | {row.stage} | {statuses} | {lost} | {row.repeated} | "
-            f"{row.seconds:.0f} | {row.told} |"
-        )
+def _write(options: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
+    table = "\n".join(markdown(outcomes))
+    print(table, flush=True)
+    if options.markdown:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        options.markdown.write_text(table + "\n")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in outcomes], indent=1))
 
 
 def main() -> None:
@@ -226,19 +247,10 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     # One core each, so that PyTorch sums with one thread wherever a worker runs.
     nodes = [NodeSettings(cpus=2, cores=(core,), disk="400m") for core in (cores * 2)[:2]]
-    outcomes: list[Outcome] = []
     with cluster_bed(nodes, head=NodeSettings(cpus=0)) as bed:
         WORK.upload(bed)
-        usual = {stage: undisturbed(bed, stage) for stage in STAGES}
-        for stage in options.stages:
-            for fault in options.faults:
-                outcomes.append(disturbed(bed, fault, stage, usual[stage]))
-                print("\n".join(markdown(outcomes)), flush=True)
-    if options.markdown:
-        options.markdown.write_text("\n".join(markdown(outcomes)) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in outcomes], indent=1))
-    sys.exit(0 if all(row.good for row in outcomes) else 1)
+        outcomes = all_rows(bed, options)
+    sys.exit(0 if all(outcome.good for outcome in outcomes) else 1)
 
 
 if __name__ == "__main__":

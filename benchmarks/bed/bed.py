@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,16 +119,16 @@ class Bed:
         """To be used while `standing_in` the hub."""
         return JobCluster(self.head.dashboard)
 
-    def nodes_of_actors(self, names: str, alive: bool) -> set[str]:
-        """Addresses of the nodes that have, or had, actors whose class matches the expression `names`."""
+    def nodes_of_actors(self, names: str, alive: bool) -> Counter[str]:
+        """Address of a node -> how many actors it has, or had, whose class matches the expression `names`."""
         addresses = {node["node_id"]: node["node_ip"] for node in self._listed("nodes")}
-        return {
+        return Counter(
             addresses[actor["node_id"]]
             for actor in self._listed("actors")
             if re.search(names, actor["class_name"])
             and actor["node_id"] in addresses
             and (actor["state"] == "ALIVE" or not alive)
-        }
+        )
 
     def _listed(self, kind: str) -> list[dict[str, Any]]:
         request = urllib.request.Request(

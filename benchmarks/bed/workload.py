@@ -38,6 +38,7 @@ class Workload:
     checkpoint_every: int = 6
     size_px: int = 64
     duration_s: float = 1.4
+    workers: int = 2
 
     @property
     def scene(self) -> SceneConfig:
@@ -58,12 +59,13 @@ class Workload:
         words: dict[Stage, list[object]] = {
             "preprocess": [
                 *("preprocess", f"s3://{BUCKET}/{VIDEOS}", "--out", f"{out}/dataset"),
-                *("--workers", 2, "--shards.videos-per-shard", self.videos_per_shard),
+                *("--workers", self.workers, "--shards.videos-per-shard", self.videos_per_shard),
                 *("--decode.size-px", self.size_px, "--codebook.pixels", 2000),
                 *("--corpus.val-share", 0.25),
             ],
             "train": [
-                *("train", f"{earlier}/dataset", "--run", f"{out}/run", "--workers", 2),
+                *("train", f"{earlier}/dataset", "--run", f"{out}/run"),
+                *("--workers", self.workers),
                 *("--model.width", 4, "--model.embedding-channels", 8, "--model.head", "linear"),
                 *("--batches.batch-size", 4, "--batches.resolution-px", 64, "--probe.every", 0),
                 *("--fit.steps", self.steps, "--fit.log-every", 1),
@@ -74,7 +76,7 @@ class Workload:
             "propagate": [
                 *("propagate", f"s3://{BUCKET}/{HELD_OUT}/videos"),
                 *("--labels", f"s3://{BUCKET}/{HELD_OUT}", "--model", f"{earlier}/run+lab"),
-                *("--out", f"{out}/out", "--workers", 2, "--protocol", "crw"),
+                *("--out", f"{out}/out", "--workers", self.workers, "--protocol", "crw"),
             ],
         }
         return [str(word) for word in [*words[stage], "--experiment", f"{prefix}-{stage}"]]
