@@ -73,7 +73,8 @@ def submit_command(options: Annotated[SubmitOptions, Parameter(name="*")] = Subm
     the cluster can see the places that it names, and whether Ray and Python are the same there.
 
     Ctrl-C asks whether to stop the job or to leave it running; without a terminal it runs on. Exit status:
-    that of the command (0, 1, 2), 130 after Ctrl-C or when the job was stopped, 3 when the cluster lost it.
+    that of the command (0, 1, 2), 130 after Ctrl-C or when the job was stopped, 128 + N when signal N killed
+    the command, 3 when the cluster lost it.
     A job that is lost is finished by submitting the same command again.
 
     The cluster's token must be in RAY_AUTH_TOKEN or ~/.ray/auth_token.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+import ray.util
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
@@ -24,20 +25,22 @@ from model.objectives.colorization import ClipBatch
 from pipelines.run_folder import FAILURE_FILE
 from pipelines.storage import Location, write_bytes, write_text
 
-_DIED = (WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+DIED = (WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+"""What stands for a worker that is gone."""
 
 
 class WorkerFailure(Exception):
     """What leaves a worker: one line for the user, and the traceback as text.
 
-    `final` says that another try would end in the same way.
+    `final` says that another try would end in the same way, `node` where it was.
     """
 
-    def __init__(self, line: str, trace: str, final: bool) -> None:
-        super().__init__(line, trace, final)  # so that it can travel between processes
+    def __init__(self, line: str, trace: str, final: bool, node: str = "") -> None:
+        super().__init__(line, trace, final, node)  # so that it can travel between processes
         self.line = line
         self.trace = trace
         self.final = final
+        self.node = node
 
     def __str__(self) -> str:
         return f"{self.line}\n{self.trace}"
@@ -98,7 +101,7 @@ def _line(error: TrainingFailedError, causes: list[Exception]) -> str:
     if told and told[0].final:
         return told[0].line
     if isinstance(error, WorkerGroupError):
-        dead = {r: c for r, c in error.worker_failures.items() if isinstance(c, _DIED)}
+        dead = {r: c for r, c in error.worker_failures.items() if isinstance(c, DIED)}
         if dead:
             return (
                 f"training lost worker {' and '.join(map(str, sorted(dead)))} once more than "
@@ -112,4 +115,5 @@ def _line(error: TrainingFailedError, causes: list[Exception]) -> str:
 
 
 def _failure(line: str, *, final: bool) -> WorkerFailure:
-    return WorkerFailure(" ".join(line.split()), traceback.format_exc(), final)
+    node = ray.util.get_node_ip_address()
+    return WorkerFailure(" ".join(line.split()), traceback.format_exc(), final, node)

@@ -16,6 +16,7 @@ from jobs.train_failures import NoRetryOfFinalFailures, explain
 from jobs.train_options import TrainOptions
 from jobs.train_probe import ProbeSpec, probing, record_probes
 from jobs.train_progress import HistoryFollower
+from jobs.train_restarts import TellsWhatBrokeOff, printing
 from jobs.train_worker import WorkerSpec, train_worker
 from pipelines.clip_rows import ClipDataset
 from pipelines.held_out import held_out_clips
@@ -52,6 +53,7 @@ def run_training(
     probe = ProbeSpec(clips, run, options.model, options.probe.resolved(), tracked)
     (folder,), filesystem = arrow_paths([run.parent])
     fixed = options.least_workers == options.workers
+    broke_off = TellsWhatBrokeOff()
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"spec": spec},
@@ -69,13 +71,14 @@ def run_training(
                 max_failures=options.max_failures, controller_failure_limit=_STARTS
             ),
             checkpoint_config=keep_best_and_last(),
-            callbacks=[NoRetryOfFinalFailures()],  # type: ignore[list-item]  # typed as Train V1's
+            callbacks=[NoRetryOfFinalFailures(), broke_off],  # type: ignore[list-item]  # as of Train V1
         ),
         validation_config=probing(probe),  # type: ignore[call-arg]  # typed as Train V1's
     )
     with (
         ProgressDisplay() as display,
         HistoryFollower(run, options.fit.steps, options.workers, display),
+        printing(broke_off),
     ):
         try:
             with _plain_interrupt():

@@ -1,6 +1,7 @@
 """Trainings as a whole: what they leave, what they survive, how they end when they cannot go on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray.util
 import torch
 from safetensors.torch import load_file
 
@@ -90,9 +92,9 @@ def assert_nothing_shows(run: Path, undisturbed: Path) -> None:
 
 
 def test_a_killed_worker_costs_nothing_but_time(
-    training: Training, undisturbed: Path, tmp_path: Path
+    training: Training, undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Same seed and as many workers: the same losses."""
+    """Same seed and as many workers: the same losses. What broke off is told in a line."""
     killed: list[psutil.Process] = []
 
     def kill() -> None:
@@ -106,6 +108,11 @@ def test_a_killed_worker_costs_nothing_but_time(
     train(training(tmp_path / "run"))
     killer.join()
     assert len(killed) == 1
+    (line,) = [x for x in capfd.readouterr().err.splitlines() if "broke off" in x]
+    node = ray.util.get_node_ip_address()
+    assert re.match(
+        rf"training broke off: worker \d on node {re.escape(node)}(: | was lost \()", line
+    )
     assert_nothing_shows(tmp_path / "run", undisturbed)
 
 
