@@ -46,11 +46,14 @@ class Machine:
         self._end(self.process.kill, timeout_s=0)
 
     def _end(self, begin: Callable[[], None], timeout_s: float) -> None:
-        processes = psutil.Process(self.process.pid).children(recursive=True)
+        processes = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes = psutil.Process(self.process.pid).children(recursive=True)
         begin()
         _, left = psutil.wait_procs(processes, timeout=timeout_s)
         for process in left:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
 
 
