@@ -27,7 +27,7 @@ from model.errors import UserError
 
 BUCKET = "lab"
 """The bucket of what the commands read and write."""
-_NODES_WITHIN_S = 120.0
+_NODES_WITHIN_S = 300.0
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -134,7 +134,15 @@ class Bed:
             f"{self.head.dashboard}/api/v0/{kind}?limit=10000",
             headers={"Authorization": f"Bearer {self.token}"},
         )
-        with standing_in(self.network.hub), urllib.request.urlopen(request, timeout=20) as answer:
+        with standing_in(self.network.hub):
+            try:
+                return self._answer(request)
+            except OSError:  # a busy dashboard may let go of a request
+                return self._answer(request)
+
+    @staticmethod
+    def _answer(request: urllib.request.Request) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]["result"]
         return found
 
