@@ -15,7 +15,7 @@ import ray
 from ray._raylet import GcsClient
 from ray.core.generated import autoscaler_pb2
 
-LONGEST_S = 200.0
+LONGEST_S = 400.0
 NOTICE_S = 3.0
 """Enough for a checkpoint, also where other tests run beside."""
 SEAT = "seat"

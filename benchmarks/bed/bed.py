@@ -91,7 +91,7 @@ class Bed:
                 cwd=_REPOSITORY,
             )
 
-    def huetrack(self, *arguments: object, within_s: float = 280.0) -> Ended:
+    def huetrack(self, *arguments: object, within_s: float = 600.0) -> Ended:
         """Run `huetrack ARGUMENTS` there to its end."""
         log = self.folder / f"command-{secrets.token_hex(4)}.log"
         started_s = time.monotonic()
@@ -102,7 +102,7 @@ class Bed:
             process.kill()
         return Ended(status, log.read_text(errors="replace"), time.monotonic() - started_s)
 
-    def submit(self, *command: object, within_s: float = 280.0) -> Ended:
+    def submit(self, *command: object, within_s: float = 600.0) -> Ended:
         """`huetrack submit` a command, with the variables that it needs."""
         return self.huetrack(*self.submission(), *command, within_s=within_s)
 

@@ -79,7 +79,7 @@ def worker_in_a_video(run: psutil.Popen, out: Path) -> psutil.Process:
     """The process that labels, when one video is finished and it is in the middle of the next."""
 
     def in_the_middle() -> bool:
-        begun = any((out / ".staged").glob("*/masks/.*.partial/0001*.png"))
+        begun = any((out / ".staged").glob("*/masks/.*.partial/0000[1-9].png"))
         return begun and any((out / "predictions").glob("*.parquet"))
 
     return process_of(run, "VideoLabeller", in_the_middle)

@@ -27,7 +27,7 @@ from tests.conftest import REPOSITORY
 from tests.processes import kill, process_below
 from tests.trainings import EVERY, STEPS, Training
 
-LONGEST_S = 200.0
+LONGEST_S = 400.0
 
 
 def losses(run: Path, kind: str = "train") -> dict[int, float]:
