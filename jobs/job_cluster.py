@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
     from ray.job_submission import JobSubmissionClient
 
-TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+"""The dashboard of a busy head takes its time."""
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 _WHERE_TOKENS_ARE = (
     "it is in RAY_AUTH_TOKEN or ~/.ray/auth_token of the head, or in the Secret of KubeRay's cluster; put "
@@ -188,7 +190,9 @@ class JobCluster:
     def _request(self, path: str, token: str | None) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            return requests.get(f"{self._url}{path}", headers=headers, timeout=TIMEOUT_S)
+            return requests.get(
+                f"{self._url}{path}", headers=headers, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+            )
         except (requests.RequestException, ValueError) as error:
             raise self._unreachable(error) from error
 

@@ -37,6 +37,9 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 # would wait that long.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
+# Our own limit suits a server that may be away; one of these tests' own may be slow on a busy machine.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+
 # Ray's workers give way to all other processes, so beside a busy one they get next to nothing.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
@@ -70,7 +73,7 @@ def s3_proxy() -> Iterator[FaultyProxy]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_MAX_ATTEMPTS": "3",
-        "HUETRACK_S3_TIMEOUT_S": "2",
+        "HUETRACK_S3_TIMEOUT_S": "30",
     }
     with pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -92,7 +95,7 @@ def s3_server(s3_proxy: FaultyProxy, tmp_path_factory: pytest.TempPathFactory) -
             stderr=output,
         )
     try:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + 200
         while not (listens := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())):
             assert server.poll() is None and time.monotonic() < deadline_s, log.read_text()
             time.sleep(0.1)

@@ -59,8 +59,7 @@ class FaultyProxy:
             def log_message(self, *arguments: object) -> None:
                 """Nothing is printed."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -117,6 +116,11 @@ class FaultyProxy:
         ]
         _answer(handler, answer.status, kept, content, length)
         connection.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # connections that come while this process does something else
 
 
 def _body(handler: BaseHTTPRequestHandler) -> bytes:

@@ -28,7 +28,7 @@ from model.errors import UserError
 
 BUCKET = "lab"
 """The bucket of what the commands read and write."""
-_NODES_WITHIN_S = 120.0
+_NODES_WITHIN_S = 300.0
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -92,7 +92,7 @@ class Bed:
                 cwd=_REPOSITORY,
             )
 
-    def huetrack(self, *arguments: object, within_s: float = 280.0) -> Ended:
+    def huetrack(self, *arguments: object, within_s: float = 600.0) -> Ended:
         """Run `huetrack ARGUMENTS` there to its end."""
         log = self.folder / f"command-{secrets.token_hex(4)}.log"
         started_s = time.monotonic()
@@ -103,7 +103,7 @@ class Bed:
             process.kill()
         return Ended(status, log.read_text(errors="replace"), time.monotonic() - started_s)
 
-    def submit(self, *command: object, within_s: float = 280.0) -> Ended:
+    def submit(self, *command: object, within_s: float = 600.0) -> Ended:
         """`huetrack submit` a command, with the variables that it needs."""
         return self.huetrack(*self.submission(), *command, within_s=within_s)
 
@@ -135,7 +135,15 @@ class Bed:
             f"{self.head.dashboard}/api/v0/{kind}?limit=10000",
             headers={"Authorization": f"Bearer {self.token}"},
         )
-        with standing_in(self.network.hub), urllib.request.urlopen(request, timeout=20) as answer:
+        with standing_in(self.network.hub):
+            try:
+                return self._answer(request)
+            except OSError:  # a busy dashboard may let go of a request
+                return self._answer(request)
+
+    @staticmethod
+    def _answer(request: urllib.request.Request) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]["result"]
         return found
 

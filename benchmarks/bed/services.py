@@ -17,7 +17,7 @@ from benchmarks.bed.processes import Server
 S3_PORT, MLFLOW_PORT = 9000, 5000
 S3_LOG = "s3-requests.log"
 _SECRET = "bed-secret-key-7c1e"
-_WITHIN_S = 120.0
+_WITHIN_S = 300.0
 ARTIFACTS = "mlflow"
 """The bucket of MLflow's artifacts."""
 _DEBIAN_POSTGRESQL = "/usr/lib/postgresql"
@@ -32,7 +32,7 @@ class Services:
     s3_sign: Path
     """S3 answers 503 while this file is there."""
     variables: Mapping[str, str]
-    """AWS_* and MLFLOW_TRACKING_URI."""
+    """AWS_* and MLFLOW_*."""
 
     def wait_for_mlflow(self) -> None:
         """Return when it answers us, who stand in the hub."""
@@ -79,6 +79,7 @@ def services(network: Network, folder: Path, tracking: bool) -> Iterator[Service
             stack.callback(mlflow.kill)
             mlflow.start()
             variables["MLFLOW_TRACKING_URI"] = f"http://{address}:{MLFLOW_PORT}"
+            variables["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "60"  # it shares its cores with the nodes
         with standing_in(network.hub):
             s3.wait_until(lambda: _answers(f"{s3_address}/moto-api/"), _WITHIN_S)
             running = Services(s3, mlflow, sign, variables)
@@ -122,7 +123,7 @@ def _postgresql(program: str) -> Path | None:
 
 def _answers(url: str) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=2).close()
+        urllib.request.urlopen(url, timeout=10).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

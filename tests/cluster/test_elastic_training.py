@@ -29,7 +29,7 @@ def recorded(run: Path, key: str) -> list[int]:
 
 
 @pytest.mark.minutes
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_training_shrinks_and_grows_with_its_machines(
     ray_session: None, make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

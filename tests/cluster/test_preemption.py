@@ -24,6 +24,7 @@ def losses(run: Path) -> dict[int, float]:
 
 
 @pytest.mark.minutes
+@pytest.mark.timeout(1800)
 def test_a_machine_that_is_given_notice_leaves_a_checkpoint_and_training_goes_on_elsewhere(
     ray_session: None, make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,9 @@ import psutil
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.processes import processes_below
+from tests.processes import process_below
 
 HUETRACK = [sys.executable, "-m", "jobs.cli"]
-LONGEST_S = 240.0
 
 Start = Callable[[], psutil.Popen]
 """Starts the command once more."""
@@ -51,12 +49,7 @@ def started(arguments: Sequence[str], log: Path) -> Iterator[Start]:
 
 def process_of(run: psutil.Popen, words: str, when: Callable[[], bool]) -> psutil.Process:
     """A process below the run whose command line holds the words, when the time has come."""
-    deadline_s = time.monotonic() + LONGEST_S
-    while time.monotonic() < deadline_s and run.poll() is None:
-        if when() and (processes := processes_below(run, words)):
-            return processes[0]
-        time.sleep(0.01)
-    raise AssertionError(f"no process {words!r} was seen")
+    return process_below(run, words, when, over=lambda: run.poll() is not None)
 
 
 def on_a_full_disk(

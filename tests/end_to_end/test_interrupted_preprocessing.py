@@ -12,7 +12,8 @@ import pytest
 
 from jobs import cli
 from tests.conftest import MakeVideo
-from tests.end_to_end.commands import LONGEST_S, Start, on_a_full_disk, process_of, started
+from tests.end_to_end.commands import Start, on_a_full_disk, process_of, started
+from tests.processes import LONGEST_S, kill
 
 SETTINGS = ["--decode.size-px=128", "--codebook.pixels=2000", "--shards.videos-per-shard=2"]
 
@@ -67,7 +68,7 @@ def test_a_killed_helper_costs_nothing(
 ) -> None:
     """The decoder is replaced and its video tried again; a worker's shard is made by another."""
     run = start()
-    process_of(run, victim, some_shards(tmp_path / "dataset")).kill()
+    kill(lambda: process_of(run, victim, some_shards(tmp_path / "dataset")))
     assert run.wait(LONGEST_S) == 0, (tmp_path / "log").read_text()
     assert shards(tmp_path / "dataset") == undisturbed
 

@@ -14,7 +14,8 @@ import pytest
 from jobs import cli
 from pipelines.labels.davis import write_mask
 from tests.conftest import MakeVideo
-from tests.end_to_end.commands import LONGEST_S, Start, on_a_full_disk, process_of, started
+from tests.end_to_end.commands import Start, on_a_full_disk, process_of, started
+from tests.processes import LONGEST_S, kill
 
 VIDEOS, FRAMES = 3, 100
 
@@ -78,7 +79,7 @@ def worker_in_a_video(run: psutil.Popen, out: Path) -> psutil.Process:
     """The process that labels, when one video is finished and it is in the middle of the next."""
 
     def in_the_middle() -> bool:
-        begun = any((out / ".staged").glob("*/masks/.*.partial/0001*.png"))
+        begun = any((out / ".staged").glob("*/masks/.*.partial/0000[1-9].png"))
         return begun and any((out / "predictions").glob("*.parquet"))
 
     return process_of(run, "VideoLabeller", in_the_middle)
@@ -88,7 +89,7 @@ def test_a_killed_worker_costs_nothing(
     tmp_path: Path, undisturbed: dict[str, bytes], start: Start
 ) -> None:
     run = start()
-    worker_in_a_video(run, tmp_path / "out").kill()
+    kill(lambda: worker_in_a_video(run, tmp_path / "out"))
     assert run.wait(LONGEST_S) == 0, (tmp_path / "log").read_text()
     assert made(tmp_path / "out") == undisturbed
 

@@ -1,7 +1,6 @@
 """`huetrack doctor`: what it finds, and what it says to do."""
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,7 @@ def test_what_is_wrong_fails_with_a_remedy(
     tmp_path: Path,
     bucket: S3Path,
 ) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        nobody = f"http://user:pass-word@127.0.0.1:{closed.getsockname()[1]}"
+    nobody = "http://user:pass-word@127.0.0.1:9"
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(doctor_checks, "requires", lambda name: ["torch<2", "not-there", "numpy"])
 

@@ -17,7 +17,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for_steps(client: MlflowClient, run_id: str, name: str, count: int) -> list[int]:
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 200
     while len(found := client.get_metric_history(run_id, name)) < count:
         assert time.monotonic() < deadline_s, f"{len(found)} of {count} values"
         time.sleep(0.1)

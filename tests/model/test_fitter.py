@@ -127,7 +127,7 @@ def _two_workers(rank: int, folder: str) -> None:
         init_method=f"file://{folder}/meeting",
         rank=rank,
         world_size=2,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=200),
     )
     fitter = make_fitter(
         accumulate=2,

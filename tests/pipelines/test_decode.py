@@ -58,8 +58,9 @@ def decoded(decoder: Decoder, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def newest_child() -> psutil.Process:
-    """The decoding process that was started last."""
-    decoding = processes_below(psutil.Process(), "pipelines.decode_child")
+    """The decoding process that was started last; those of Ray's workers are no children of this one."""
+    own = psutil.Process().children()
+    decoding = [p for p in processes_below(psutil.Process(), "pipelines.decode_child") if p in own]
     return max(decoding, key=psutil.Process.create_time)
 
 

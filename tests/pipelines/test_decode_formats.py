@@ -46,7 +46,7 @@ def encode(path: Path, options: str, rate: str = "30", size: str = "96x64", more
         return path
     source = f"testsrc2=duration=1.2:size={size}:rate={rate},rotate=t/2{more}"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p"]
-    subprocess.run([*command, *options.split(), str(path)], check=True, timeout=60)
+    subprocess.run([*command, *options.split(), str(path)], check=True, timeout=200)
     return path
 
 

@@ -38,7 +38,7 @@ def encoded(path: Path, options: str, extra: str = "") -> Path:
     source = "testsrc2=duration=2:size=160x96:rate=30,rotate=t"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, *options.split()]
     subprocess.run(
-        [*command, "-pix_fmt", "yuv420p", *extra.split(), str(path)], check=True, timeout=60
+        [*command, "-pix_fmt", "yuv420p", *extra.split(), str(path)], check=True, timeout=200
     )
     return path
 

@@ -134,9 +134,12 @@ def test_transient_faults_are_retried_and_lasting_ones_explained(
     kind: Kind,
     method: str,
     action: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put(bucket.bucket)
     s3_proxy.forget()
+    if kind == "delay":
+        monkeypatch.setenv("HUETRACK_S3_TIMEOUT_S", "2")
     fault = Fault(kind, method, bucket.bucket, times=1, seconds=2.5)
     s3_proxy.faults = [fault]
     action(bucket.bucket)

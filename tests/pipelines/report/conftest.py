@@ -33,7 +33,9 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("no chromium on PATH")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=CHROMIUM_ARGS, timeout=200_000
+        )
         yield browser
         browser.close()
 

@@ -1,11 +1,14 @@
 """The review gallery in a browser: opened, waited for, read."""
 
+import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
+LONGEST_S = 200.0
 SHOWN = "document.querySelector('.line[aria-selected=true] .name').textContent"
 
 
@@ -15,7 +18,7 @@ def watched(browser: Browser) -> Iterator[Page]:
     problems: list[str] = []
     requests: list[str] = []
     page = browser.new_page(viewport={"width": 1300, "height": 850})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(LONGEST_S * 1000)
     page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("requestfailed", lambda request: problems.append(f"{request.failure} {request.url}"))
@@ -37,20 +40,17 @@ def open_page(page: Page, path: Path) -> None:
 
 
 def wait_until(page: Page, condition: str) -> None:
-    for _ in range(600):
-        if page.evaluate(condition):
-            return
+    """Wait for a JavaScript expression; polled from here, as the page's policy forbids `eval`."""
+    deadline_s = time.monotonic() + LONGEST_S
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline_s, f"never came true: {condition}"
         page.wait_for_timeout(50)
-    raise AssertionError(f"never came true: {condition}")
 
 
 def wait_for_video(page: Page, name: str) -> None:
     """Its details are loaded after it was chosen."""
-    for _ in range(600):
-        if page.locator("#player h2").inner_text() == name:
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{name} never came")
+    heading = "document.querySelector('#player h2').innerText"
+    wait_until(page, f"{heading} === {json.dumps(name)}")
 
 
 def frame_name(page: Page) -> str:

@@ -115,11 +115,14 @@ def test_the_film_of_a_hostile_name_plays(page: Page) -> None:
     wait_until(page, "document.querySelector('#player video').readyState >= 2")
     wait_until(page, "document.querySelector('.thumb img').naturalWidth >= 160 * 6")
     page.keyboard.press("Escape")
+    # Slowly, or it may begin anew before it is stopped.
+    page.evaluate("document.querySelector('#player video').playbackRate = 0.25")
     page.keyboard.press(" ")
     wait_until(page, "document.querySelector('#player video').currentTime > 0.4")
     assert page.locator(".play").inner_text() == "Pause"
     page.locator(".play").click()
     wait_until(page, "document.querySelector('#player video').paused")
+    wait_until(page, "parseInt(document.querySelector('#player .frame').textContent.slice(6)) >= 9")
     assert frame(page) >= 9
     wait_until(page, f"location.hash.endsWith('&frame={frame(page)}')")
     again, stood = page.url, frame(page)

@@ -20,7 +20,7 @@ WHOLE_PAGE, PART_OF_PAGE = (
 
 def wait_until(page: Page, condition: str) -> None:
     """Wait for a JavaScript expression; polled from here, as the page's policy forbids `eval`."""
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 200
     while not page.evaluate(condition):
         assert time.monotonic() < deadline_s, f"never came true: {condition}"
         page.wait_for_timeout(30)
@@ -32,6 +32,7 @@ def opened(browser: Browser, path: Path) -> Iterator[Page]:
     problems: list[str] = []
     requests: list[str] = []
     page = browser.new_page(viewport=WHOLE_PAGE)
+    page.set_default_timeout(200_000)
     try:
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
