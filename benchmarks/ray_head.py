@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from benchmarks.ports import free_ports
 
@@ -110,10 +111,13 @@ def _wait_until_it_answers(head: RayHead, process: "subprocess.Popen[bytes]") ->
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM makes `ray start --block` end its processes; what is left of its group is killed."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(30)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kill it and all below it: at SIGTERM `ray start --block` takes half a minute to end."""
+    started = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for each in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(started, 30)
     process.wait()

@@ -80,7 +80,8 @@ def _confidence(result: PropagationResult) -> np.ndarray:
     best_HW, winner_HW = result.probabilities_LHW.max(dim=0)
     won_HWL = F.one_hot(winner_HW, len(result.object_ids))
     sums_L = (best_HW[..., None] * won_HWL).sum(dim=(0, 1))
-    return np.asarray((sums_L / won_HWL.sum(dim=(0, 1)).clamp(min=1)).cpu())
+    means_L = sums_L / won_HWL.sum(dim=(0, 1)).clamp(min=1)
+    return np.asarray(means_L.clamp(max=1).cpu())  # weights add up to 1 within rounding
 
 
 # Two classes, because MLflow wants its own kinds of type hints where a model defines `predict` itself,

@@ -8,7 +8,8 @@ from benchmarks.bed.network import standing_in
 from benchmarks.bed.workload import STAGES, WORKERS, Stage, Workload, made
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.timeout(3600)  # two to five minutes, where the machine does little else
+# Two to five minutes, where the machine does little else.
+pytestmark = [pytest.mark.minutes, pytest.mark.timeout(3600)]
 WORK = Workload()
 CLUSTER, ALONE = "cluster", "alone"
 
