@@ -83,9 +83,8 @@ class Memory:
         anchor = next((f for f in reversed(self._frames) if f.annotated), None)
         if anchor is None or not self._protocol.pad_with_first:
             return tuple(chosen)
-        there = {
-            f.frame_index for f in chosen if not f.kept
-        }  # a kept anchor is a recent frame as well
+        # A kept anchor is a recent frame as well.
+        there = {f.frame_index for f in chosen if not f.kept}
         copies = sum(index <= anchor.frame_index and index not in there for index in recent)
         return (*[replace(anchor, windowed=True, kept=False)] * copies, *chosen)
 
