@@ -44,9 +44,8 @@ def mix_command(options: Annotated[MixOptions, Parameter(name="*")]) -> int:
     if options.register and not options.store:
         raise UserError("--register needs --store")
     if options.register:
-        read_config(
-            options.run
-        )  # which says where it is tracked, and is missed now, not after the work
+        # It says where the run is tracked, and is missed now, not after the work.
+        read_config(options.run)
     looked = resolve(options)
     protocol = looked.protocol
     scores = score_mixes(looked.colorizer, looked.clips, looked.centroids_K2, protocol)
